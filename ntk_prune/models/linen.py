@@ -1,0 +1,155 @@
+"""The adapter from a linen module to ``Model``, and the layers that the networks here share.
+
+Conventions of the field's PyTorch codes, so that weights and scores can be compared: explicit
+symmetric padding, batch norm with eps 1e-5 whose running variance takes N-1, kernels drawn from
+Kaiming normal with fan-in.
+"""
+
+import functools
+import inspect
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from ntk_prune.types import Array, Key, Model, Params, State
+
+kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+def uniform_fan_in(fan_in: int):
+    """PyTorch's default bias: uniform on +-1/sqrt(fan_in)."""
+    bound = 1.0 / math.sqrt(fan_in)
+
+    def init(key: Key, shape, dtype=jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class BatchNorm(nn.Module):
+    """Batch norm over all axes but the last, with the statistics of PyTorch.
+
+    ``y = (x - mean) / sqrt(var + eps) * scale + bias``. With ``train`` the batch's mean and biased
+    variance normalise, and the running statistics become ``momentum * old + (1 - momentum) * new``
+    where the new variance takes N-1; otherwise the running statistics normalise. ``axis_name``
+    averages the batch statistics over a mapped axis, so the devices act as one.
+    """
+
+    eps: float = 1e-5
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x, *, train: bool, momentum: float = 0.9, axis_name: str | None = None):
+        features = x.shape[-1]
+        stats = jnp.promote_types(x.dtype, jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, (features,))
+        bias = self.param("bias", nn.initializers.zeros, (features,))
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
+        var = self.variable("batch_stats", "var", jnp.ones, (features,))
+        mu, sigma2 = mean.value, var.value
+        if train:
+            mu, sigma2, count = _moments(x.astype(stats), axis_name)
+            if not self.is_initializing():
+                unbiased = sigma2 * (count / max(count - 1, 1))
+                mean.value = momentum * mean.value + (1 - momentum) * mu
+                var.value = momentum * var.value + (1 - momentum) * unbiased
+        y = (x.astype(stats) - mu) * (jax.lax.rsqrt(sigma2 + self.eps) * scale) + bias
+        return y.astype(self.dtype or x.dtype)
+
+
+def _moments(x: Array, axis_name: str | None) -> tuple[Array, Array, int]:
+    """Mean and biased variance over all axes but the last, in two passes, and the count."""
+    axes = tuple(range(x.ndim - 1))
+    count = math.prod(x.shape[:-1])
+    mean = x.mean(axes)
+    if axis_name is not None:
+        mean = jax.lax.pmean(mean, axis_name)
+        count *= jax.lax.axis_size(axis_name)
+    var = jnp.square(x - mean).mean(axes)
+    return mean, var if axis_name is None else jax.lax.pmean(var, axis_name), count
+
+
+def conv(features: int, kernel: int, stride: int = 1, *, name: str, bias: bool = False, **kwargs):
+    """A square convolution with symmetric padding ``(kernel - 1) // 2`` and Kaiming-normal kernel."""
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        (stride, stride),
+        padding=(kernel - 1) // 2,
+        use_bias=bias,
+        kernel_init=kaiming_normal,
+        name=name,
+        **kwargs,
+    )
+
+
+def dense(features: int, fan_in: int, *, name: str, bias: bool = True, dtype=None):
+    """A linear layer with Kaiming-normal kernel and PyTorch's uniform bias."""
+    return nn.Dense(
+        features,
+        use_bias=bias,
+        kernel_init=kaiming_normal,
+        bias_init=uniform_fan_in(fan_in),
+        dtype=dtype,
+        name=name,
+    )
+
+
+def max_pool(x: Array) -> Array:
+    """2x2 max pooling with stride 2."""
+    return nn.max_pool(x, (2, 2), (2, 2))
+
+
+def flatten(x: Array) -> Array:
+    """``[B, ...] -> [B, prod(...)]``."""
+    return x.reshape(x.shape[0], -1)
+
+
+_MODE = ("train", "momentum", "axis_name")
+
+
+def model(module: nn.Module) -> Model:
+    """The ``Model`` of a linen module ``module(x, *, train, momentum, axis_name) -> logits``.
+
+    A module without batch norm may leave out any of the three keywords. ``state`` holds every
+    collection but ``params``; logits come back in at least float32.
+    """
+    accepted = inspect.signature(type(module).__call__).parameters
+    return Model(
+        init=functools.partial(_init, module, "train" in accepted),
+        apply=functools.partial(_apply, module, tuple(k for k in _MODE if k in accepted)),
+    )
+
+
+def _init(module: nn.Module, has_train: bool, key: Key, x: Array) -> tuple[Params, State]:
+    state = dict(module.init(key, x, **({"train": False} if has_train else {})))
+    return state.pop("params"), state
+
+
+def _apply(
+    module: nn.Module,
+    accepted: tuple[str, ...],
+    params: Params,
+    state: State,
+    x: Array,
+    *,
+    train: bool,
+    momentum: float = 0.9,
+    axis_name: str | None = None,
+) -> tuple[Array, State]:
+    if momentum != 0.9 and state and "momentum" not in accepted:
+        raise TypeError(
+            f"{type(module).__name__} keeps state but takes no `momentum`: give its __call__ the "
+            "keyword and pass it to ntk_prune.models.BatchNorm"
+        )
+    mode = {"train": train, "momentum": momentum, "axis_name": axis_name}
+    mode = {k: v for k, v in mode.items() if k in accepted}
+    variables = {"params": params, **state}
+    if train and state:
+        logits, new = module.apply(variables, x, mutable=list(state), **mode)
+    else:
+        logits, new = module.apply(variables, x, **mode), state
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), dict(new)

@@ -1,0 +1,81 @@
+"""The nouns of the package. No logic, no jax computation.
+
+Shapes: ``n`` batches of ``B`` examples with ``C`` outputs; a tree "of the treedef of Params" has
+exactly one array per parameter array, of its shape, and no ``None`` leaves.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+Array = jax.Array
+Key = jax.Array
+Params = Any  # nested dict of float arrays
+State = Any  # nested dict of non-trainable arrays (batch-norm running statistics); {} if none
+Mask = Any  # bool arrays with the treedef of Params; True = kept, always True where not prunable
+Scores = Any  # float arrays with the treedef of Params; larger = keep, 0 where not prunable
+
+
+class Batch(NamedTuple):
+    """A stack of ``n`` batches: ``x [n, B, ...]`` float inputs, ``y [n, B]`` integer labels."""
+
+    x: Array
+    y: Array
+
+
+class InitFn(Protocol):
+    """``init(key, x [B, ...]) -> (params, state)``."""
+
+    def __call__(self, key: Key, x: Array) -> tuple[Params, State]: ...
+
+
+class ApplyFn(Protocol):
+    """``apply(params, state, x, *, train, momentum, axis_name) -> (logits [B, C], state)``.
+
+    ``train`` selects batch norm's mode: batch statistics (True) or running statistics (False).
+    ``momentum`` is the share of the old running statistics that a training pass keeps; 0 leaves
+    exactly this batch's statistics in the returned state. ``axis_name`` synchronises the batch
+    statistics over a mapped axis.
+    """
+
+    def __call__(
+        self,
+        params: Params,
+        state: State,
+        x: Array,
+        *,
+        train: bool,
+        momentum: float = 0.9,
+        axis_name: str | None = None,
+    ) -> tuple[Array, State]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network as two pure functions. Hashable, so it can be a static argument of ``jit``."""
+
+    init: InitFn
+    apply: ApplyFn
+
+
+class ScoreFn(Protocol):
+    """``score(key, model, params, state, mask, batches) -> Scores``, larger = keep."""
+
+    def __call__(
+        self, key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
+    ) -> Scores: ...
+
+
+DensitySchedule = Callable[[int, int, float], float]
+"""``schedule(round, num_rounds, density) -> density`` to reach at the end of ``round`` (1-based)."""
+
+
+class Pruner(NamedTuple):
+    """A criterion and how it is iterated: the score, its density schedule, rounds and scope."""
+
+    score: ScoreFn
+    schedule: DensitySchedule
+    num_rounds: int = 1
+    scope: str = "global"
