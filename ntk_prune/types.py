@@ -6,11 +6,12 @@ exactly one array per parameter array, of its shape, and no ``None`` leaves.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 
 Array = jax.Array
+Dtype = Literal["bfloat16", "float32"] | None  # of the computation; None follows the inputs
 Key = jax.Array
 Params = Any  # nested dict of float arrays
 State = Any  # nested dict of non-trainable arrays (batch-norm running statistics); {} if none

@@ -5,7 +5,7 @@ from typing import Any
 from flax import linen as nn
 
 from ntk_prune.models.linen import conv, dense, flatten, max_pool, model
-from ntk_prune.types import Model
+from ntk_prune.types import Dtype, Model
 
 
 class LeNet5(nn.Module):
@@ -26,12 +26,12 @@ class LeNet5(nn.Module):
         return dense(self.num_classes, x.shape[-1], name="fc2", dtype=self.dtype)(x)
 
 
-def lenet5(num_classes: int = 10, width: int = 1, dtype: Any = None) -> Model:
+def lenet5(num_classes: int = 10, width: int = 1, dtype: Dtype = None) -> Model:
     """LeNet-5 with ReLU; ``width`` multiplies all layers.
 
     Args:
         num_classes: Number of outputs.
         width: Factor on the 6, 16 channels and 120, 84 units.
-        dtype: Compute type, e.g. bfloat16; parameters stay float32.
+        dtype: Compute type; parameters stay float32.
     """
     return model(LeNet5(num_classes, width, dtype))

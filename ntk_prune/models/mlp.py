@@ -5,7 +5,7 @@ from typing import Any
 from flax import linen as nn
 
 from ntk_prune.models.linen import dense, flatten, model
-from ntk_prune.types import Model
+from ntk_prune.types import Dtype, Model
 
 ACTIVATIONS = {
     "relu": nn.relu,
@@ -40,7 +40,7 @@ def mlp(
     num_classes: int = 10,
     activation: str = "relu",
     bias: bool = True,
-    dtype: Any = None,
+    dtype: Dtype = None,
 ) -> Model:
     """A fully connected network.
 
@@ -49,18 +49,18 @@ def mlp(
         num_classes: Number of outputs.
         activation: relu, softplus, gelu, tanh or identity.
         bias: Whether layers have biases.
-        dtype: Compute type, e.g. bfloat16; parameters stay float32.
+        dtype: Compute type; parameters stay float32.
     """
     if activation not in ACTIVATIONS:
         raise ValueError(f"unknown activation {activation!r}; choose one of {sorted(ACTIVATIONS)}")
     return model(MLP(tuple(widths), num_classes, activation, bias, dtype))
 
 
-def lenet_300_100(num_classes: int = 10, dtype: Any = None) -> Model:
+def lenet_300_100(num_classes: int = 10, dtype: Dtype = None) -> Model:
     """LeNet-300-100 (LeCun et al., 1998).
 
     Args:
         num_classes: Number of outputs.
-        dtype: Compute type, e.g. bfloat16; parameters stay float32.
+        dtype: Compute type; parameters stay float32.
     """
     return mlp((300, 100), num_classes, dtype=dtype)

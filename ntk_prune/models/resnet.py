@@ -10,7 +10,7 @@ from typing import Any
 from flax import linen as nn
 
 from ntk_prune.models.linen import BatchNorm, conv, dense, model
-from ntk_prune.types import Model
+from ntk_prune.types import Dtype, Model
 
 
 class Block(nn.Module):
@@ -55,7 +55,7 @@ class ResNet(nn.Module):
 
 
 def resnet(
-    depth: int = 20, width: int = 16, num_classes: int = 10, dtype: Any = None
+    depth: int = 20, width: int = 16, num_classes: int = 10, dtype: Dtype = None
 ) -> Model:
     """A CIFAR ResNet.
 
@@ -63,7 +63,7 @@ def resnet(
         depth: Number of layers, 6n+2: 8, 14, 20, 32, 44, 56, 110, ...
         width: Channels of the first stage; the others have 2 and 4 times as many.
         num_classes: Number of outputs.
-        dtype: Compute type, e.g. bfloat16; parameters stay float32.
+        dtype: Compute type; parameters stay float32.
     """
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"the depth of a CIFAR ResNet is 6n+2 (8, 14, 20, 32, ...), got {depth}")

@@ -5,7 +5,7 @@ from typing import Any
 from flax import linen as nn
 
 from ntk_prune.models.linen import BatchNorm, conv, dense, max_pool, model
-from ntk_prune.types import Model
+from ntk_prune.types import Dtype, Model
 
 _CONVS_PER_STAGE = {
     11: (1, 1, 2, 2, 2),
@@ -40,14 +40,14 @@ class VGG(nn.Module):
         return dense(self.num_classes, x.shape[-1], name="fc", dtype=self.dtype)(x)
 
 
-def vgg(depth: int = 16, width: int = 64, num_classes: int = 10, dtype: Any = None) -> Model:
+def vgg(depth: int = 16, width: int = 64, num_classes: int = 10, dtype: Dtype = None) -> Model:
     """VGG-11, 13, 16 or 19 with batch norm and one linear layer; images of at least 16x16.
 
     Args:
         depth: 11, 13, 16 or 19.
         width: Channels of the first stage; the others have 2, 4, 8 and 8 times as many.
         num_classes: Number of outputs.
-        dtype: Compute type, e.g. bfloat16; parameters stay float32.
+        dtype: Compute type; parameters stay float32.
     """
     if depth not in _CONVS_PER_STAGE:
         raise ValueError(f"VGG comes in depths {sorted(_CONVS_PER_STAGE)}, got {depth}")

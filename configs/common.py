@@ -1,0 +1,90 @@
+"""Recipes that several configs share, and the presets that all of them have.
+
+paper   the published recipe on CIFAR-10 (TFDS)
+digits  the same method on the embedded digits, about 5 minutes on a laptop
+smoke   every step on a tiny network, well within a minute
+"""
+
+import dataclasses
+
+from experiments.config import (
+    DataConfig,
+    ModelConfig,
+    PruneAndTrain,
+    PruneConfig,
+    TrainConfig,
+    make_options,
+    nearest,
+)
+from ntk_prune.models import MODELS
+from ntk_prune.pruners import PRUNERS
+
+
+def model(name: str, **options) -> ModelConfig:
+    """A network by name with its options."""
+    return ModelConfig(name, make_options(MODELS[name], options))
+
+
+def pruning(name: str, *, density: float, num_examples: int, batch_size: int, **options):
+    """A criterion by name with its options."""
+    made = make_options(PRUNERS[name], options)
+    return PruneConfig(
+        name, made, density=density, num_examples=num_examples, batch_size=batch_size
+    )
+
+
+def cifar10_resnet20(prune: PruneConfig) -> PruneAndTrain:
+    """ResNet-20 on CIFAR-10 as NTK-SAP trains it: 160 epochs, SGD 0.9, 0.1 dropped at 80 and 120."""
+    return PruneAndTrain(
+        model=model("resnet", depth=20, width=16),
+        data=DataConfig("cifar10", augment="crop_flip"),
+        prune=prune,
+        train=TrainConfig(),
+    )
+
+
+def cifar100_vgg16(prune: PruneConfig) -> PruneAndTrain:
+    """VGG-16 on CIFAR-100 as NTK-SAP trains it: Nesterov, 0.1 dropped at 60 and 120, decay 5e-4."""
+    return PruneAndTrain(
+        model=model("vgg", depth=16),
+        data=DataConfig("cifar100", augment="crop_flip"),
+        prune=prune,
+        train=TrainConfig(drops=("60ep", "120ep"), nesterov=True, weight_decay=5e-4),
+    )
+
+
+def digits(config: PruneAndTrain) -> PruneAndTrain:
+    """The same network and method on the embedded digits at 16x16, 30 epochs with a cosine."""
+    return dataclasses.replace(
+        config,
+        data=DataConfig("digits", image_size=16, augment="none"),
+        train=TrainConfig(duration="30ep", schedule="cosine", warmup="2ep", batch_size=64),
+    )
+
+
+_TINY = {
+    "resnet": {"depth": 8, "width": 4},
+    "vgg": {"depth": 11, "width": 4},
+}
+
+
+def smoke(config: PruneAndTrain) -> PruneAndTrain:
+    """A tiny network of the same family, two pruning rounds, two epochs."""
+    options = config.prune.options
+    if hasattr(options, "num_rounds"):
+        options = dataclasses.replace(options, num_rounds=min(2, options.num_rounds))
+    return dataclasses.replace(
+        config,
+        model=model(config.model.name, **_TINY[config.model.name]),
+        data=DataConfig("digits", image_size=16),
+        prune=dataclasses.replace(config.prune, options=options, num_examples=20, batch_size=20),
+        train=TrainConfig(duration="2ep", schedule="cosine", batch_size=64),
+    )
+
+
+def choose(preset: str, paper: PruneAndTrain) -> PruneAndTrain:
+    """The preset by name, derived from the paper's config."""
+    presets = {"paper": lambda c: c, "digits": digits, "smoke": smoke}
+    if preset not in presets:
+        raise ValueError(f"there is no preset {preset!r}{nearest(preset, presets)}")
+    return presets[preset](paper)

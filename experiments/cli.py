@@ -1,0 +1,204 @@
+"""The command line: a config file, its preset and overrides -> (config, workdir).
+
+    --config configs/x.py[:preset] [--config.prune.density=0.05 ...] [--workdir DIR] [--help]
+
+Every mistake is one line on stderr and exit status 2, before anything is written.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+import io
+import json
+import sys
+import typing
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from experiments.errors import UserError
+from experiments.config import Experiment, Options, nearest, to_dict
+
+USAGE = "python -m experiments.run --config configs/FILE.py[:preset] [--config.FIELD=VALUE ...]"
+
+
+def parse(argv: list[str]) -> tuple[Experiment, Path]:
+    """``(config, workdir)`` of a command line. Raises UserError; ``--help`` prints and exits."""
+    flags = _flags(argv)
+    source = flags.pop("config", None)
+    if source is None:
+        if "help" in flags:
+            print(f"usage: {USAGE} [--workdir DIR]\nWith --config, --help lists every field.")
+            sys.exit(0)
+        raise UserError(f"--config is missing; usage: {USAGE}")
+    workdir = flags.pop("workdir", None)
+    config = load(source)
+    if flags.pop("help", None) is not None:
+        _print_help(config, source)
+    updates = {_field_name(flag, config): value for flag, value in flags.items()}
+    config = override(config, updates)
+    return config, Path(workdir) if workdir else default_workdir(config, source)
+
+
+def _flags(argv: list[str]) -> dict[str, str]:
+    """``--a=1 --b 2 3`` -> ``{"a": "1", "b": "2 3"}``."""
+    flags: dict[str, str] = {}
+    name = None
+    for word in argv:
+        if word.startswith("--") or word == "-h":
+            name, _, value = word.removeprefix("--").partition("=")
+            name = "help" if name == "-h" else name
+            if name in flags:
+                raise UserError(f"--{name} is given twice")
+            flags[name] = value
+        elif name is None or name == "help":
+            raise UserError(f"unexpected argument {word!r}; usage: {USAGE}")
+        else:
+            flags[name] = f"{flags[name]} {word}".strip()
+    return flags
+
+
+def _field_name(flag: str, config: Experiment) -> str:
+    """``config.prune.density`` -> ``prune.density``; UserError for a flag that does not exist."""
+    if flag.startswith("config."):
+        return flag.removeprefix("config.")
+    names = ["config", "workdir", "help", *(f"config.{name}" for name in field_names(config))]
+    raise UserError(f"there is no --{flag}{_did_you_mean(flag, names)}")
+
+
+def _did_you_mean(wrong: str, valid: list[str]) -> str:
+    """The nearest name; the whole path is compared, then its last part."""
+    by_leaf = {name.rsplit(".", 1)[-1]: name for name in valid}
+    hint = nearest(wrong, valid)
+    if "did you mean" not in hint:
+        leaf_hint = nearest(wrong.rsplit(".", 1)[-1], by_leaf)
+        for leaf, name in by_leaf.items():
+            if leaf_hint == f"; did you mean {leaf!r}?":
+                return f"; did you mean {name!r}?"
+    return hint
+
+
+def load(source: str) -> Experiment:
+    """The config of ``FILE.py`` or ``FILE.py:preset``. UserError says what is wrong with it."""
+    file, _, preset = source.partition(":")
+    path = Path(file)
+    if not path.is_file():
+        siblings = path.parent.glob("*.py") if path.parent.is_dir() else []
+        raise UserError(f"no config file {file}{nearest(file, [str(p) for p in siblings])}")
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{file} has no get_config()")
+    try:
+        return module.get_config(preset) if preset else module.get_config()
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def field_names(config: Any, prefix: str = "") -> list[str]:
+    """The dotted names of all leaf fields."""
+    names = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            names += field_names(value, f"{prefix}{field.name}.")
+        else:
+            names.append(f"{prefix}{field.name}")
+    return names
+
+
+def override(config: Experiment, updates: dict[str, str]) -> Experiment:
+    """``config`` with dotted fields replaced by parsed values, validated once at the end.
+
+    A new ``prune.name`` or ``model.name`` starts from that factory's default options.
+    """
+    try:
+        for name in [n for n in updates if n in ("prune.name", "model.name")]:
+            section = name.split(".")[0]
+            chosen = dataclasses.replace(
+                getattr(config, section), name=updates.pop(name), options=Options()
+            )
+            config = dataclasses.replace(config, **{section: chosen})
+        tree: dict[str, Any] = {}
+        for name, text in updates.items():
+            node = tree
+            *parents, leaf = name.split(".")
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[leaf] = _parse_value(config, name, text)
+        return _replace(config, tree)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _parse_value(config: Experiment, name: str, text: str) -> Any:
+    """``text`` as the type of the field ``name``; UserError for an unknown field or a bad value."""
+    if name not in field_names(config):
+        raise UserError(f"there is no --config.{name}{_did_you_mean(name, field_names(config))}")
+    *parents, leaf = name.split(".")
+    owner: Any = config
+    for parent in parents:
+        owner = getattr(owner, parent)
+    hint = typing.get_type_hints(type(owner))[leaf]
+    is_tuple = typing.get_origin(hint) is tuple
+    words = text.replace(",", " ").split() if is_tuple else [text]
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            return tyro.cli(hint, args=words, config=(tyro.conf.FlagConversionOff,))
+    except SystemExit:
+        raise UserError(f"--config.{name}: {text!r} is not {_type_name(hint)}") from None
+
+
+def _type_name(hint: Any) -> str:
+    """How a person would say the type: ``a number``, ``one of 'pmap', 'jit'``."""
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(repr(v) for v in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        return "a comma-separated list"
+    if typing.get_args(hint):
+        return " or ".join(_type_name(part) for part in typing.get_args(hint))
+    words = {int: "a whole number", float: "a number", bool: "True or False", type(None): "None"}
+    return words.get(hint, "a text")
+
+
+def _replace(config: Any, tree: dict[str, Any]) -> Any:
+    new = {
+        name: _replace(getattr(config, name), value) if isinstance(value, dict) else value
+        for name, value in tree.items()
+    }
+    return dataclasses.replace(config, **new) if new else config
+
+
+def _print_help(config: Experiment, source: str) -> typing.NoReturn:
+    """Every field with its type, default and meaning; exits."""
+    arguments = dataclasses.make_dataclass(
+        "Arguments",
+        [("config", type(config), config), ("workdir", str | None, None)],
+    )
+    arguments.__doc__ = (
+        "Run an experiment.\n\nArgs:\n    config: The experiment of "
+        f"{source}.\n    workdir: Run directory; by default one under runs/ named by the config."
+    )
+    tyro.cli(
+        arguments,
+        args=["--help"],
+        prog=f"python -m experiments.run --config {source}",
+        use_underscores=True,
+        config=(tyro.conf.FlagConversionOff,),
+    )
+    sys.exit(0)
+
+
+def default_workdir(config: Experiment, source: str) -> Path:
+    """``runs/<config>[-preset]/<hash of the config without its seed>/seed_<seed>``."""
+    plain = to_dict(config)
+    seed = plain.pop("seed")
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+    file, _, preset = source.partition(":")
+    name = Path(file).stem + (f"-{preset}" if preset else "")
+    return Path("runs") / name / digest / f"seed_{seed}"

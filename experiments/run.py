@@ -1,0 +1,30 @@
+"""Run an experiment: ``python -m experiments.run --config configs/ntksap_resnet20.py``."""
+
+import sys
+
+from experiments import cli
+from experiments.errors import UserError
+from experiments.protocols import PROTOCOLS
+from experiments.store import Store
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, then run the protocol unless the run is finished. Returns the exit status."""
+    try:
+        config, workdir = cli.parse(sys.argv[1:] if argv is None else argv)
+        store = Store(workdir, config)
+        if store.done is not None:
+            print(f"{workdir} is finished: {store.done}")
+            return 0
+        PROTOCOLS[config.protocol](config, store)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

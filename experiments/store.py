@@ -1,0 +1,169 @@
+"""A run directory: what a run was, what it measured, and where it can go on.
+
+Every file is written whole or not at all. ``DONE`` comes last.
+"""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.config import Experiment, to_dict
+from experiments.errors import UserError
+from ntk_prune import checkpoint
+
+_PACKAGES = ("ntk_prune", "jax", "jaxlib", "flax", "optax", "numpy", "neural-tangents", "matfree")
+
+
+class Store:
+    """The files of one run; ``with store.claimed():`` takes the directory for this process."""
+
+    def __init__(self, path: Path, config: Experiment):
+        self.path = Path(path)
+        self.config = to_dict(config)
+
+    @property
+    def done(self) -> dict[str, Any] | None:
+        """The final numbers, or None while the run is unfinished. UserError if it is another run."""
+        self._check_config()
+        return self.read_json("DONE") if self.has("DONE") else None
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Own the directory. UserError if another process does, or it holds another config."""
+        self._check_config()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / ".lock", "w")
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path}: {error.strerror}") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"{self.path} is in use by another process; wait for it") from None
+            self._check_config()
+            if not self.has("config.json"):
+                self.write_json("env.json", environment())
+                self.write_json("config.json", self.config)
+            yield
+
+    def _check_config(self) -> None:
+        if not self.has("config.json"):
+            return
+        changes = differences(self.read_json("config.json"), self.config)
+        if changes:
+            raise UserError(
+                f"{self.path} holds another config ({'; '.join(changes)}); "
+                "choose another --workdir or remove it"
+            )
+
+    def has(self, name: str) -> bool:
+        """Whether the file exists."""
+        return (self.path / name).exists()
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file of the run. UserError if it is damaged."""
+        try:
+            return json.loads((self.path / name).read_text())
+        except json.JSONDecodeError as error:
+            raise UserError(f"{self.path / name} is not JSON ({error}); remove the run") from None
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file atomically."""
+        text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+        checkpoint.write_atomically(self.path / name, text.encode())
+
+    def save(self, name: str, tree: Any) -> None:
+        """Write a tree of arrays as safetensors."""
+        checkpoint.save_tree(self.path / f"{name}.safetensors", tree)
+
+    def load(self, name: str) -> Any:
+        """Read a tree of arrays."""
+        return checkpoint.load_tree(self.path / f"{name}.safetensors")
+
+    def log(self, step: int, epoch: float, values: dict[str, float], *, file="metrics", **extra):
+        """Append one line per value to ``metrics.jsonl`` (or ``timing.jsonl``)."""
+        lines = [
+            json.dumps({"step": step, "epoch": epoch, "name": k, "value": float(v), **extra})
+            for k, v in values.items()
+        ]
+        with open(self.path / f"{file}.jsonl", "a") as stream:
+            stream.write("".join(f"{line}\n" for line in lines))
+
+    def rewind_log(self, step: int) -> None:
+        """Drop the lines after ``step``, which a resumed run writes again, and a torn last line."""
+        for file in ("metrics.jsonl", "timing.jsonl"):
+            if self.has(file):
+                whole = (self.path / file).read_text().splitlines(keepends=True)
+                kept = [x for x in whole if x.endswith("\n") and json.loads(x)["step"] <= step]
+                checkpoint.write_atomically(self.path / file, "".join(kept).encode())
+
+    def finish(self, numbers: dict[str, Any]) -> None:
+        """Write ``DONE``: the run is complete."""
+        self.write_json("DONE", numbers)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Readable differences of two nested dicts: ``prune.density: 0.1 -> 0.2``."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}: {a!r} there, {b!r} now")
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Where and with what a run was made."""
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    devices = jax.devices()
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cpu_count": os.cpu_count(),
+        "backend": jax.default_backend(),
+        "devices": [d.device_kind for d in devices],
+        "versions": versions,
+        "commit": _commit(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _commit() -> str | None:
+    """The git commit of this checkout, with ``+`` when it has uncommitted changes."""
+
+    def git(*words: str) -> str:
+        here = Path(__file__).parent
+        return subprocess.run(
+            ["git", *words], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,91 @@
+"""Imports run one way, and light things stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "ntk_prune"
+
+# Which packages of ntk_prune each layer may import; itself is always allowed.
+CORE = {"types", "masks", "schedules", "streams"}
+ALLOWED = {
+    "types": set(),
+    "streams": set(),
+    "schedules": {"types"},
+    "masks": {"types"},
+    "checkpoint": {"types", "masks"},
+    "data": CORE,
+    "models": {"types"},
+    "ntk": CORE | {"models"},
+    "interop": CORE | {"models"},
+    "pruners": CORE | {"ntk"},
+    "training": CORE | {"ntk", "data"},
+}
+ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}
+HEAVY = {"tensorflow", "tensorflow_datasets", "neural_tangents", "matplotlib", "pandas", "torch",
+         "sklearn", "orbax"}  # fmt: skip
+
+
+def layer_of(path: Path) -> str:
+    """``ntk_prune/pruners/snip.py`` -> ``pruners``."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path, *, top_level: bool = False) -> list[str]:
+    """The modules that a file imports, anywhere or only when it is itself imported."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level else ast.walk(tree)
+    names = []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_layers(path):
+    layer = layer_of(path)
+    for name in imports(path):
+        root, *rest = name.split(".")
+        assert root not in ONLY_EXPERIMENTS, f"{path} imports {name}"
+        if root == "ntk_prune" and rest and layer != "__init__":
+            known = rest[0] in ALLOWED
+            assert not known or rest[0] == layer or rest[0] in ALLOWED[layer], f"imports {name}"
+        if root == "flax":
+            assert layer == "models", f"{path} imports {name}"
+        if root == "jax" and path.name != "neural_tangents.py":
+            assert not {"_src", "core", "interpreters"} & set(rest), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_heavy_imports_are_local(path):
+    for name in imports(path, top_level=True):
+        assert name.split(".")[0] not in HEAVY, f"{path} imports {name} at its top"
+
+
+def test_one_criterion_does_not_import_another():
+    criteria = {p.stem for p in (PACKAGE / "pruners").glob("*.py")} - {"__init__", "driver"}
+    for path in (PACKAGE / "pruners").glob("*.py"):
+        if path.stem in criteria:
+            others = {f"ntk_prune.pruners.{c}" for c in criteria - {path.stem}}
+            assert not others & set(imports(path)), path
+
+
+def test_scoring_and_training_import_nothing_heavy():
+    code = (
+        "import sys, ntk_prune.pruners, ntk_prune.training, ntk_prune.data, ntk_prune.models;"
+        f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert result.stdout.strip() == "[]"
