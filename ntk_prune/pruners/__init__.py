@@ -1,0 +1,33 @@
+"""Criteria that rank weights, and the loop that prunes by them.
+
+Every criterion is a factory that returns a ``Pruner``; ``PRUNERS`` lists them by name.
+"""
+
+from collections.abc import Callable
+
+from ntk_prune.pruners import controls
+from ntk_prune.pruners.driver import PruneInfo, Round, prune
+from ntk_prune.pruners.magnitude import magnitude
+from ntk_prune.pruners.ntksap import ntksap
+from ntk_prune.pruners.random import random
+from ntk_prune.pruners.snip import snip
+from ntk_prune.types import Pruner
+
+PRUNERS: dict[str, Callable[..., Pruner]] = {
+    "random": random,
+    "magnitude": magnitude,
+    "snip": snip,
+    "ntksap": ntksap,
+}
+
+__all__ = [
+    "PRUNERS",
+    "PruneInfo",
+    "Round",
+    "controls",
+    "magnitude",
+    "ntksap",
+    "prune",
+    "random",
+    "snip",
+]

@@ -1,0 +1,89 @@
+"""What the criteria share: the loss, sums over batches on the host, normalisation."""
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from ntk_prune import masks
+from ntk_prune.schedules import SCHEDULES
+from ntk_prune.types import Array, Batch, Model, Params, Pruner, ScoreFn, Scores, State
+
+Schedule = Literal["exponential", "linear", "one_shot"]
+Scope = Literal["global", "layer", "erk"]
+BatchNormMode = Literal["batch", "running"]
+
+
+def make_pruner(
+    score: ScoreFn,
+    num_rounds: int = 1,
+    schedule: Schedule = "one_shot",
+    scope: Scope = "global",
+) -> Pruner:
+    """A ``Pruner`` from the options every criterion has; ValueError for one that cannot be."""
+    check_at_least(1, num_rounds=num_rounds)
+    check_choice(SCHEDULES, schedule=schedule)
+    check_choice(masks.SCOPES, scope=scope)
+    return Pruner(score, SCHEDULES[schedule], num_rounds, scope)
+
+
+def check_at_least(least: float, **options: float) -> None:
+    """Raise ValueError for an option below ``least``."""
+    for name, value in options.items():
+        if not value >= least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def check_choice(choices: Iterable[str], **options: str) -> None:
+    """Raise ValueError for an option that is not one of ``choices``."""
+    for name, value in options.items():
+        if value not in choices:
+            raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
+
+
+def cross_entropy(logits: Array, y: Array) -> Array:
+    """Mean over the batch of ``-log softmax(logits)[y]``; ``logits [B, C]``, ``y [B]``."""
+    return -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], axis=-1).mean()
+
+
+def batch_loss(
+    model: Model,
+    params: Params,
+    state: State,
+    x: Array,
+    y: Array,
+    batch_norm: BatchNormMode,
+    temperature: float = 1.0,
+) -> Array:
+    """Cross entropy of ``logits / temperature``, batch norm by batch or by running statistics."""
+    logits, _ = model.apply(params, state, x, train=batch_norm == "batch")
+    return cross_entropy(logits / temperature, y)
+
+
+def accumulate(
+    add: Callable[[Params, Array, Array], Params], params: Params, batches: Batch
+) -> Params:
+    """``add(total, x, y)`` over the batches, from zeros: a host loop, as XLA's CPU backend runs
+    convolutions inside a scan several times slower."""
+    total = jax.tree.map(jnp.zeros_like, params)
+    for x, y in zip(batches.x, batches.y, strict=True):
+        total = add(total, x, y)
+    return total
+
+
+def add(a: Params, b: Params) -> Params:
+    """``a + b``, leaf by leaf."""
+    return jax.tree.map(jnp.add, a, b)
+
+
+def entry_sum(tree: Params) -> Array:
+    """The sum over all entries of all leaves."""
+    return sum(jax.tree.leaves(jax.tree.map(jnp.sum, tree)), jnp.zeros(()))
+
+
+def normalise(scores: Scores) -> Scores:
+    """``scores / |sum of scores|``; all-zero scores, of a disconnected network, stay zero."""
+    scale = jnp.abs(entry_sum(scores))
+    scale = jnp.where(scale > 0, scale, 1)
+    return jax.tree.map(lambda s: s / scale.astype(s.dtype), scores)

@@ -1,0 +1,110 @@
+"""The pruning loop: score, keep the top, repeat. The only loop over rounds in the package."""
+
+import time
+import warnings
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from ntk_prune import masks
+from ntk_prune.types import Batch, Key, Mask, Model, Params, Pruner, Scores, State
+
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+class Round(NamedTuple):
+    """One round: its 1-based number, the density and number of weights kept after it, quantiles
+    (``QUANTILES``) of the scores of the weights that entered it, and its wall-clock seconds."""
+
+    round: int
+    density: float
+    kept: int
+    quantiles: tuple[float, ...]
+    seconds: float
+
+
+class PruneInfo(NamedTuple):
+    """The rounds, ``{layer: (kept, total)}``, and the names of layers left without weights."""
+
+    rounds: tuple[Round, ...]
+    layer_counts: dict[str, tuple[int, int]]
+    collapsed: tuple[str, ...]
+
+
+def prune(
+    key: Key,
+    pruner: Pruner,
+    model: Model,
+    params: Params,
+    state: State,
+    mask: Mask,
+    batches: Batch,
+    density: float,
+) -> tuple[Mask, PruneInfo]:
+    """Prune ``mask`` to exactly ``round(density * n)`` weights in ``pruner.num_rounds`` rounds.
+
+    Round ``t`` scores the network under the current mask with the key ``fold_in(key, t)`` and
+    keeps the best weights still there, so masks are nested. From a mask of density ``d0`` the
+    schedule runs relative to it: ``d_t = d0 * schedule(t, T, density / d0)``. ``params`` are
+    given unmasked and not changed.
+
+    Warns with the name of every layer left without weights. Raises ValueError for a density
+    outside (0, d0] and FloatingPointError, naming method, round and layer, for a score that is
+    not finite.
+    """
+    masks.check(params, mask)
+    start = masks.density(mask)
+    if not 0.0 < density <= start:
+        raise ValueError(f"cannot prune a mask of density {start:g} to density {density:g}")
+    method, rounds = method_name(pruner), []
+    progress = tqdm(range(1, pruner.num_rounds + 1), desc=method, unit="round", disable=None)
+    for t in progress:
+        began = time.perf_counter()
+        target = _target(pruner, t, start, density)
+        scores = pruner.score(jax.random.fold_in(key, t), model, params, state, mask, batches)
+        quantiles = _quantiles(scores, mask)
+        try:
+            mask = masks.keep_top(scores, mask, target, pruner.scope)
+        except FloatingPointError as error:
+            where = f"{method}, round {t} of {pruner.num_rounds}"
+            raise FloatingPointError(f"{where}: {error}") from None
+        kept = sum(kept for kept, _ in masks.layer_counts(mask).values())
+        seconds = time.perf_counter() - began
+        rounds.append(Round(t, masks.density(mask), kept, quantiles, seconds))
+        progress.set_postfix(density=f"{rounds[-1].density:.4f}")
+    return mask, _summary(tuple(rounds), mask)
+
+
+def method_name(pruner: Pruner) -> str:
+    """The factory that made the score: ``'snip'`` for ``snip().score``."""
+    score = pruner.score
+    return getattr(score, "__qualname__", type(score).__name__).split(".")[0]
+
+
+def _target(pruner: Pruner, t: int, start: float, density: float) -> float:
+    """The density after round ``t``; the last one is exact whatever the schedule's rounding."""
+    if t == pruner.num_rounds:
+        return density
+    return min(start, start * pruner.schedule(t, pruner.num_rounds, density / start))
+
+
+def _quantiles(scores: Scores, mask: Mask) -> tuple[float, ...]:
+    """``QUANTILES`` of the scores of kept weights, by an O(n) selection."""
+    pairs = zip(masks.leaves(scores), masks.leaves(mask), strict=True)
+    values = np.concatenate([np.asarray(s)[np.asarray(m)] for (_, s), (_, m) in pairs])
+    ranks = [round(q * (values.size - 1)) for q in QUANTILES]
+    return tuple(float(v) for v in np.partition(values, ranks)[ranks])
+
+
+def _summary(rounds: tuple[Round, ...], mask: Mask) -> PruneInfo:
+    counts = masks.layer_counts(mask)
+    collapsed = tuple(name for name, (kept, _) in counts.items() if kept == 0)
+    if collapsed:
+        warnings.warn(
+            f"{len(collapsed)} of {len(counts)} layers have no weights left: "
+            + ", ".join(collapsed),
+            stacklevel=3,
+        )
+    return PruneInfo(rounds, counts, collapsed)

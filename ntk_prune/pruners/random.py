@@ -1,0 +1,31 @@
+"""Random pruning: the baseline every criterion has to beat.
+
+Differs: published codes draw normal scores; only their ranking matters, which is the same.
+"""
+
+import jax
+
+from ntk_prune import masks
+from ntk_prune.pruners.common import Scope, make_pruner
+from ntk_prune.types import Batch, Key, Mask, Model, Params, Pruner, Scores, State
+
+
+def random(scope: Scope = "global") -> Pruner:
+    """Independent uniform scores on [0, 1).
+
+    Args:
+        scope: global removes weights anywhere with equal probability; layer gives every layer the
+            same density; erk follows Erdos-Renyi-Kernel, density_l ~ sum(shape_l) / prod(shape_l)
+            (Evci et al., arXiv 1911.11134).
+    """
+
+    def score(
+        key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
+    ) -> Scores:
+        del model, state, mask, batches
+        leaves, treedef = jax.tree.flatten(params)
+        keys = jax.random.split(key, len(leaves))
+        drawn = [jax.random.uniform(k, p.shape, p.dtype) for k, p in zip(keys, leaves, strict=True)]
+        return masks.only_prunable(jax.tree.unflatten(treedef, drawn))
+
+    return make_pruner(score, scope=scope)
