@@ -7,16 +7,22 @@ from collections.abc import Callable
 
 from ntk_prune.pruners import controls
 from ntk_prune.pruners.driver import PruneInfo, Round, prune
+from ntk_prune.pruners.grasp import grasp
+from ntk_prune.pruners.itersnip import itersnip
 from ntk_prune.pruners.magnitude import magnitude
 from ntk_prune.pruners.ntksap import ntksap
 from ntk_prune.pruners.random import random
 from ntk_prune.pruners.snip import snip
+from ntk_prune.pruners.synflow import synflow
 from ntk_prune.types import Pruner
 
 PRUNERS: dict[str, Callable[..., Pruner]] = {
     "random": random,
     "magnitude": magnitude,
     "snip": snip,
+    "itersnip": itersnip,
+    "grasp": grasp,
+    "synflow": synflow,
     "ntksap": ntksap,
 }
 
@@ -25,9 +31,12 @@ __all__ = [
     "PruneInfo",
     "Round",
     "controls",
+    "grasp",
+    "itersnip",
     "magnitude",
     "ntksap",
     "prune",
     "random",
     "snip",
+    "synflow",
 ]

@@ -1,14 +1,15 @@
 """What the criteria share: the loss, sums over batches on the host, normalisation."""
 
+import functools
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from ntk_prune import masks
 from ntk_prune.schedules import SCHEDULES
-from ntk_prune.types import Array, Batch, Model, Params, Pruner, ScoreFn, Scores, State
+from ntk_prune.types import Array, Batch, Mask, Model, Params, Pruner, ScoreFn, Scores, State
 
 Schedule = Literal["exponential", "linear", "one_shot"]
 Scope = Literal["global", "layer", "erk"]
@@ -35,11 +36,23 @@ def check_at_least(least: float, **options: float) -> None:
             raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
+def check_positive(**options: float) -> None:
+    """Raise ValueError for an option that is not above zero."""
+    for name, value in options.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+
+
 def check_choice(choices: Iterable[str], **options: str) -> None:
     """Raise ValueError for an option that is not one of ``choices``."""
     for name, value in options.items():
         if value not in choices:
             raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
+
+
+def check_batch_norm(batch_norm: str) -> None:
+    """Raise ValueError for a mode of batch norm that does not exist."""
+    check_choice(get_args(BatchNormMode), batch_norm=batch_norm)
 
 
 def cross_entropy(logits: Array, y: Array) -> Array:
@@ -70,6 +83,30 @@ def accumulate(
     for x, y in zip(batches.x, batches.y, strict=True):
         total = add(total, x, y)
     return total
+
+
+def mask_gradient(
+    model: Model,
+    params: Params,
+    state: State,
+    mask: Mask,
+    batches: Batch,
+    batch_norm: BatchNormMode,
+) -> Params:
+    """``sum_b dL_b/dm`` of the loss of ``f(x_b; theta * m)``; zero where not prunable."""
+
+    def add_batch(sums: Params, x: Array, y: Array) -> Params:
+        return _add_mask_gradient(sums, model, params, state, mask, x, y, batch_norm)
+
+    return accumulate(add_batch, params, batches)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "batch_norm"))
+def _add_mask_gradient(sums, model, params, state, mask, x, y, batch_norm):
+    def loss(m):
+        return batch_loss(model, masks.apply(params, m), state, x, y, batch_norm)
+
+    return add(sums, masks.only_prunable(jax.grad(loss)(masks.as_float(mask, params))))
 
 
 def add(a: Params, b: Params) -> Params:

@@ -34,6 +34,7 @@ from ntk_prune.pruners.common import (
     add,
     check_at_least,
     check_choice,
+    check_positive,
     entry_sum,
     make_pruner,
 )
@@ -71,8 +72,7 @@ def ntksap(
     check_at_least(1, num_draws=num_draws, draws_per_call=draws_per_call or 1)
     check_choice(get_args(Inputs), input_distribution=input_distribution)
     check_choice(get_args(Estimator), estimator=estimator)
-    if not epsilon > 0:
-        raise ValueError(f"epsilon must be positive, got {epsilon}")
+    check_positive(epsilon=epsilon)
 
     def score(
         key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch

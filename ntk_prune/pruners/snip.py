@@ -7,27 +7,23 @@ Differs:
   one batch, the published NTK-SAP code sums as here;
 - one shot by default as in the paper; ``num_rounds`` iterates it.
 
-At a pruned position the score is the sensitivity of putting the weight back, which is not zero
+At a pruned position the score is the sensitivity to putting the weight back, which is not zero
 and enters the normalisation; ``masks.keep_top`` passes over it.
 """
-
-import functools
 
 import jax
 import jax.numpy as jnp
 
-from ntk_prune import masks
 from ntk_prune.pruners.common import (
     BatchNormMode,
     Schedule,
     Scope,
-    accumulate,
-    add,
-    batch_loss,
+    check_batch_norm,
     make_pruner,
+    mask_gradient,
     normalise,
 )
-from ntk_prune.types import Array, Batch, Key, Mask, Model, Params, Pruner, Scores, State
+from ntk_prune.types import Batch, Key, Mask, Model, Params, Pruner, Scores, State
 
 
 def snip(
@@ -45,29 +41,15 @@ def snip(
             Erdos-Renyi-Kernel gives (erk).
         batch_norm: Normalise by the batch's statistics or by the running statistics.
     """
+    check_batch_norm(batch_norm)
 
     def score(
         key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
     ) -> Scores:
         del key
-
-        def add_batch(total: Params, x: Array, y: Array) -> Params:
-            return _add_gradient(total, model, params, state, mask, x, y, batch_norm)
-
-        return _sensitivity(accumulate(add_batch, params, batches))
+        return _sensitivity(mask_gradient(model, params, state, mask, batches, batch_norm))
 
     return make_pruner(score, num_rounds, schedule, scope)
-
-
-@functools.partial(jax.jit, static_argnames=("model", "batch_norm"))
-def _add_gradient(total, model, params, state, mask, x, y, batch_norm):
-    """``total + dL/dm`` of one batch."""
-
-    def loss(m):
-        return batch_loss(model, masks.apply(params, m), state, x, y, batch_norm)
-
-    gradient = jax.grad(loss)(masks.as_float(mask, params))
-    return add(total, masks.only_prunable(gradient))
 
 
 @jax.jit
