@@ -1,0 +1,152 @@
+"""Parameters and masks as safetensors files; checkpoints of a running training through orbax."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+BITS = "bits:"  # metadata key of a bit-packed tensor; the value is its shape, "3,3,16,16"
+
+
+def save_tree(path: str | os.PathLike, tree: Any) -> None:
+    """Write a nested dict of arrays as safetensors keyed by "/"-joined path, all or nothing.
+
+    Boolean leaves are stored eight to a byte (``np.packbits`` of the flat array), their shape in
+    the metadata under ``"bits:" + name``; elsewhere ``np.unpackbits(a, count=n)`` reads them.
+    """
+    tensors, metadata = {}, {}
+    for name, leaf in _flatten(tree):
+        array = np.asarray(leaf)
+        if array.dtype == bool:
+            metadata[BITS + name] = ",".join(map(str, array.shape))
+            array = np.packbits(array)
+        tensors[name] = np.ascontiguousarray(array)
+    write_atomically(Path(path), save(tensors, metadata))
+
+
+def load_tree(path: str | os.PathLike) -> dict[str, Any]:
+    """The nested dict of numpy arrays that ``save_tree`` wrote.
+
+    Raises FileNotFoundError, or ValueError for a file that is not safetensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    tree: dict[str, Any] = {}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                _insert(tree, name, _unpack(file.get_tensor(name), metadata.get(BITS + name)))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from None
+    return tree
+
+
+def _unpack(array: np.ndarray, shape: str | None) -> np.ndarray:
+    if shape is None:
+        return array
+    sizes = tuple(int(size) for size in shape.split(",") if size)
+    return np.unpackbits(array, count=int(np.prod(sizes))).astype(bool).reshape(sizes)
+
+
+def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _insert(tree: dict[str, Any], name: str, leaf: np.ndarray) -> None:
+    *parents, last = name.split("/")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[last] = leaf
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Whoever opens ``path``, at whatever moment, finds the old content or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(fresh, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+class Checkpoints:
+    """The newest ``keep`` checkpoints in ``directory``: written synchronously, all or nothing.
+
+    A checkpoint whose writing was cut short is ignored. Use it as a context manager, or ``close``.
+    """
+
+    def __init__(self, directory: str | os.PathLike, keep: int = 2):
+        import orbax.checkpoint as ocp  # takes 0.7 s
+
+        logging.getLogger("absl").addFilter(_without_orbax_noise)
+
+        self._args = ocp.args
+        self._manager = ocp.CheckpointManager(
+            Path(directory).absolute(),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep, enable_async_checkpointing=False
+            ),
+        )
+
+    def save(self, step: int, tree: Any) -> None:
+        """Write the tree of arrays as the checkpoint of ``step``; returns when it is on disk."""
+        self._manager.save(step, args=self._args.StandardSave(tree), force=True)
+
+    def latest_step(self) -> int | None:
+        """The step of the newest complete checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def restore(self, target: Any, step: int | None = None) -> Any:
+        """The checkpoint of ``step`` (default: the newest), shaped and placed like ``target``.
+
+        ``target`` is a tree of arrays or ``jax.ShapeDtypeStruct``; its values are not read. Where
+        it was written, and on how many devices, does not matter. Raises FileNotFoundError when
+        there is no such checkpoint.
+        """
+        step = self.latest_step() if step is None else step
+        if step is None or step not in self._manager.all_steps():
+            raise FileNotFoundError(
+                f"no checkpoint{'' if step is None else f' of step {step}'} "
+                f"in {self._manager.directory}"
+            )
+        abstract = jax.tree.map(_abstract, target)
+        return self._manager.restore(step, args=self._args.StandardRestore(abstract))
+
+    def close(self) -> None:
+        """Release the directory."""
+        self._manager.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def _without_orbax_noise(record: logging.LogRecord) -> bool:
+    """Drop what orbax warns of after a kill: leftovers that it removes by itself."""
+    return record.levelno >= logging.ERROR or "orbax" not in record.pathname
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Shape, dtype and place of a leaf; the first device when it has no place."""
+    sharding = getattr(leaf, "sharding", None)
+    sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
