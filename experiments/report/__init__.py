@@ -1,0 +1,1 @@
+"""Run directories -> tables and figures -> one page: ``python -m experiments.report DIR``."""

@@ -1,0 +1,271 @@
+"""Runs -> matplotlib figures. Nothing here touches pyplot or any global state.
+
+Every mean is over seeds, every interval a Student-t 95 % interval, every accuracy in per cent.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from experiments.report import panels, style, tables
+from experiments.report.panels import Look
+from experiments.report.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_METRICS = {
+    "train/loss": "train loss",
+    "test/loss": "test loss",
+    "train/accuracy": "train accuracy (%)",
+    "test/accuracy": "test accuracy (%)",
+}
+
+
+def _styled(draw: Callable[..., "Figure"]) -> Callable[..., "Figure"]:
+    @wraps(draw)
+    def styled(runs: Sequence[Run]) -> "Figure":
+        import matplotlib
+
+        with matplotlib.rc_context(style.RC):
+            figure = draw(runs)
+            figure.draw_without_rendering()  # ticks take their style when they are made
+        return figure
+
+    return styled
+
+
+def save(figure: "Figure", path: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
+    """Write ``path.png``, ``path.pdf``, ... (``path`` has no suffix) and return these files.
+
+    Undated: the same figure gives the same bytes. OSError where the folder cannot be written.
+    """
+    import matplotlib
+
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    files = [path.with_name(f"{path.name}.{kind}") for kind in formats]
+    with matplotlib.rc_context({**style.RC, "svg.hashsalt": "ntk_prune"}):
+        for file, kind in zip(files, formats, strict=True):
+            figure.savefig(file, format=kind, metadata=undated.get(kind))
+    return files
+
+
+@_styled
+def accuracy_vs_density(runs: Sequence[Run]) -> "Figure":
+    """Final test accuracy against density: mean, interval, every seed; dense as a dashed line."""
+    table, seeds = tables.summary(runs), tables.overview(runs)
+    groups = list(table.groupby(["data", "model"], sort=False))
+    figure, axes = panels.grid(1, len(groups), width=6.2 if len(groups) == 1 else 4.4, height=4.3)
+    looks = panels.looks(table)
+    for ax, ((data, model), group) in zip(axes.flat, groups, strict=True):
+        here = seeds[(seeds["data"] == data) & (seeds["model"] == model)]
+        pruned = [label for label in looks if label in set(group["method"][group["density"] < 1])]
+        for i, label in enumerate(pruned):
+            shift = 1.025 ** (i - (len(pruned) - 1) / 2)  # so that intervals do not hide each other
+            _accuracy_line(ax, group, here, label, looks[label], shift)
+        for _, dense in group[group["density"] == 1].iterrows():
+            _dense_line(ax, dense, looks[dense["method"]])
+        ax.set_title(style.plain(f"{data}, {model}, {panels.in_words(group['n'])}"))
+        _density_axis(ax, group.loc[group["density"] < 1, "achieved"])
+    axes.flat[0].set_ylabel("test accuracy (%)")
+    panels.legend(figure, looks)
+    return figure
+
+
+def _accuracy_line(ax: "Axes", group, seeds, label: str, look: Look, shift: float):
+    line = group[group["method"] == label].sort_values("density")
+    half_width = line["half_width"].astype(float).to_numpy() * 100
+    x = line["achieved"] * shift
+    line_look = {**look, "marker": None, "linewidth": 1.2}
+    ax.errorbar(x, line["mean"] * 100, half_width, capsize=2.5, elinewidth=0.9, **line_look)
+    dots = seeds[seeds["method"] == label]
+    x = (dots["kept"] / dots["total"]).astype(float) * shift
+    ax.plot(x, dots["test_accuracy"] * 100, **{**look, "linestyle": "none", "markersize": 3.8})
+
+
+def _dense_line(ax: "Axes", dense: pd.Series, look: Look) -> None:
+    ax.axhline(dense["mean"] * 100, **look)
+    if pd.notna(dense["half_width"]):
+        low, high = (dense["mean"] + side * dense["half_width"] for side in (-1, 1))
+        ax.axhspan(low * 100, high * 100, color=style.DENSE, alpha=0.08, linewidth=0)
+
+
+def _density_axis(ax: "Axes", densities: pd.Series) -> None:
+    """Log axis in per cent, sparser to the right, with a tick at every density if they are few."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+    ax.set_xscale("log")
+    levels = _apart(sorted(densities.dropna()))
+    ax.xaxis.set_major_locator(
+        FixedLocator(levels) if 0 < len(levels) <= 9 else LogLocator(subs=(1, 2, 5))
+    )
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.3g}"))
+    if len(levels):
+        ax.set_xlim(max(levels) * 1.25, min(levels) / 1.25)
+    ax.set_xlabel("density: weights kept (%)")
+
+
+def _apart(levels: list[float], factor: float = 1.05) -> list[float]:
+    """The levels that differ by more than rounding."""
+    kept: list[float] = []
+    for level in levels:
+        if not kept or level > factor * kept[-1]:
+            kept.append(level)
+    return kept
+
+
+@_styled
+def learning_curves(runs: Sequence[Run]) -> "Figure":
+    """Loss and accuracy against epochs, a row per density; thin lines are seeds, thick means."""
+    frame = tables.curves(runs)
+    names = [name for name in _METRICS if len(frame) and name in set(frame["name"])]
+    rows = panels.levels(frame, with_dense=True)
+    figure, axes = panels.grid(len(rows), len(names), width=2.75, height=2.25, sharex=True)
+    looks = panels.looks(frame)
+    for row, (title, group) in zip(axes, rows, strict=True):
+        for ax, name in zip(row, names, strict=True):
+            _curves(ax, group[group["name"] == name], looks)
+            ax.set_ylabel(_METRICS[name])
+        if len(row):
+            row[0].set_title(style.plain(f"{title}, {panels.replicates(group)}"))
+    for ax in axes[-1]:
+        ax.set_xlabel("epoch")
+    for kind in ("loss", "accuracy"):
+        columns = [i for i, name in enumerate(names) if name.endswith(kind)]
+        _focus(axes[:, columns].flat, frame[frame["name"].isin(names)], kind)
+    panels.legend(figure, panels.without_markers(looks))
+    return figure
+
+
+def _curves(ax: "Axes", group: pd.DataFrame, looks: dict[str, Look]) -> None:
+    scale = 100 if "accuracy" in "".join(group["name"].unique()) else 1
+    for label, look in panels.present(looks, group):
+        line = group[group["method"] == label]
+        look = {**look, "marker": None}
+        wide = line.pivot_table(index="epoch", columns="seed", values="value") * scale
+        if wide.shape[1] > 1:
+            ax.plot(wide.index, wide, **{**look, "linewidth": 0.6, "alpha": 0.4})
+        ax.plot(wide.index, wide.mean(axis=1), **look)
+
+
+def _focus(axes: Iterable["Axes"], frame: pd.DataFrame, kind: str) -> None:
+    """One scale for train and test and all densities; the steep start may leave the panel."""
+    values = frame.loc[frame["name"].str.endswith(kind), "value"]
+    values = values[np.isfinite(values)]
+    if values.nunique() < 2:
+        return
+    steep = 0.1 if frame["epoch"].nunique() >= 20 else 0
+    clipped = values.quantile([0, 1 - steep] if kind == "loss" else [steep, 1])
+    low, high = (100 if kind == "accuracy" else 1) * clipped.to_numpy()
+    margin = 0.08 * (high - low)
+    for ax in axes:
+        ax.set_ylim(low - margin, high + margin)
+
+
+@_styled
+def layer_density(runs: Sequence[Run]) -> "Figure":
+    """Kept share of every layer against depth; a cross on the floor is a collapsed layer."""
+    frame = tables.layers(runs)
+    if len(frame) and (frame["density"] < 1).any():
+        frame = frame[frame["density"] < 1]
+    rows = panels.levels(frame)
+    names = frame.drop_duplicates("depth") if len(frame) else pd.DataFrame({"layer": []})
+    label_inches = 0.06 * max(map(len, names["layer"]), default=0)
+    figure, axes = panels.grid(len(rows), 1, width=8.6, height=2.2, extra=label_inches, sharex=True)
+    looks = panels.looks(frame)
+    for (ax,), (title, group) in zip(axes, rows, strict=True):
+        floor = group.loc[group["kept"] > 0, "layer_density"].min() / 2
+        for label, look in panels.present(looks, group):
+            _layer_line(ax, group[group["method"] == label], look, floor)
+        ax.axhline(group["density"].iloc[0], color="#888888", linewidth=0.8, zorder=1)
+        _per_cent_scale(ax, group["layer_density"])
+        ax.set_ylabel("weights kept (%)")
+        ax.set_title(style.plain(f"{title}, {panels.replicates(group)}"))
+    shown = names.iloc[:: 1 + len(names) // 60]
+    ticks = [style.plain(name.removesuffix("/kernel")) for name in shown["layer"]]
+    axes[-1, 0].set_xticks(shown.get("depth", []), ticks, rotation=90, fontsize=7)
+    axes[-1, 0].set_xlabel("layer, from input to output")
+    panels.legend(figure, looks)
+    return figure
+
+
+def _per_cent_scale(ax: "Axes", shares: pd.Series) -> None:
+    """Log scale of shares in per cent, with more ticks where less than a decade is shown."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    shares = shares[shares > 0]
+    narrow = len(shares) and shares.max() < 10 * shares.min()
+    subs = (1, 1.2, 1.5, 2, 3, 4, 6, 8) if narrow else (1, 2, 5)
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _layer_line(ax: "Axes", line: pd.DataFrame, look: Look, floor: float) -> None:
+    wide = line.pivot_table(index="depth", columns="seed", values="layer_density")
+    mean = wide.mean(axis=1)
+    if wide.shape[1] > 1:
+        ax.plot(wide.index, wide.where(wide > 0), color=look["color"], linewidth=0.5, alpha=0.35)
+    ax.plot(mean.index, mean.where(mean > 0), **{**look, "linewidth": 1.2})
+    collapsed = sorted(set(line.loc[line["kept"] == 0, "depth"]))
+    if collapsed:
+        crosses = {"color": look["color"], "linestyle": "none", "marker": "x", "markersize": 6}
+        ax.plot(collapsed, [floor] * len(collapsed), **crosses, markeredgewidth=1.5, clip_on=False)
+
+
+@_styled
+def spectrum(runs: Sequence[Run]) -> "Figure":
+    """Eigenvalues of the NTK at initialisation by rank, before and after pruning, log-log.
+
+    The legend gives the mean over seeds of the trace and of the condition number, the largest by
+    the smallest positive eigenvalue.
+    """
+    with_spectrum = [run for run in runs if run.spectrum is not None]
+    frame = tables.labels(with_spectrum).assign(run=with_spectrum)
+    groups = panels.levels(frame)
+    columns = min(2, len(groups)) or 1
+    figure, axes = panels.grid(
+        -(-len(groups) // columns), columns, width=4.4, height=3.6, sharey=True
+    )
+    looks = panels.looks(frame[frame["base"] != "dense"])
+    for ax, (title, group) in zip(axes.flat, groups, strict=False):
+        dense = [run.spectrum["eigenvalues_dense"] for run in group["run"]]
+        _eigenvalues(ax, dense, "dense", {"color": style.DENSE, "linestyle": "-"})
+        for label, look in panels.present(looks, group):
+            pruned = [
+                r.spectrum["eigenvalues_pruned"] for r in group["run"][group["method"] == label]
+            ]
+            _eigenvalues(ax, pruned, label, {**look, "marker": None})
+        ax.set(xscale="log", yscale="log", xlabel="rank")
+        ax.set_title(style.plain(f"{title}, {panels.replicates(group)}"))
+        ax.legend(fontsize=7.5, loc="lower left", title="trace, condition number",
+                  title_fontsize=7.5, alignment="left")  # fmt: skip
+    for ax in axes.flat[len(groups) :]:
+        ax.remove()
+    for ax in axes[:, 0]:
+        ax.set_ylabel("eigenvalue of the NTK")
+    return figure
+
+
+def _eigenvalues(ax: "Axes", spectra: list[np.ndarray], label: str, look: Look) -> None:
+    size = min(len(values) for values in spectra)
+    sorted_values = np.stack([np.sort(values)[::-1][:size] for values in spectra])
+    positive = np.where(sorted_values > 0, sorted_values, np.nan)
+    rank = np.arange(1, size + 1)
+    if len(spectra) > 1:
+        ax.plot(rank, positive.T, **{**look, "linewidth": 0.6, "alpha": 0.35})
+    trace = sorted_values.sum(axis=1).mean()
+    condition = np.mean(np.nanmax(positive, axis=1) / np.nanmin(positive, axis=1))
+    text = f"{label}: {_number(trace)}, {_number(condition)}"
+    ax.plot(rank, np.exp(np.log(positive).mean(axis=0)), label=style.plain(text), **look)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:.2g}"
