@@ -87,6 +87,15 @@ class _Named:
                 f"{self.section}.options: these are options of "
                 f"{type(self.options).__name__!r}, not of {self.name!r}"
             )
+        if factory is not None:
+            self._try(factory)
+
+    def _try(self, factory: Callable) -> None:
+        """Make the object once, which is cheap, so that bad options fail with the config."""
+        try:
+            factory(**vars(self.options))
+        except ValueError as error:
+            raise ValueError(f"{self.section}.options: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,18 @@
+"""Random pruning with Erdos-Renyi-Kernel layer densities on ResNet-20, CIFAR-10.
+
+paper     Evci et al., arXiv 1911.11134; recipe of arXiv 2304.02840
+command   python -m experiments.run --config configs/erk_resnet20.py --config.data.data_dir=DIR
+presets   :digits (embedded data, about 5 minutes on a laptop), :smoke (under a minute)
+expected  not yet measured here
+"""
+
+from configs import common
+from experiments.config import PruneAndTrain
+
+
+def get_config(preset: str = "paper") -> PruneAndTrain:
+    """The experiment under ``preset``."""
+    prune = common.pruning(
+        "random", density=0.8**10, num_examples=100, batch_size=100, scope="erk"
+    )
+    return common.choose(preset, common.cifar10_resnet20(prune))

@@ -1,0 +1,16 @@
+"""Iterative SNIP on ResNet-20, CIFAR-10: |gradient x weight| in many small rounds.
+
+paper     de Jorge et al., arXiv 2006.09081; recipe of arXiv 2304.02840
+command   python -m experiments.run --config configs/itersnip_resnet20.py --config.data.data_dir=DIR
+presets   :digits (embedded data, about 5 minutes on a laptop), :smoke (under a minute)
+expected  not yet measured here
+"""
+
+from configs import common
+from experiments.config import PruneAndTrain
+
+
+def get_config(preset: str = "paper") -> PruneAndTrain:
+    """The experiment under ``preset``."""
+    prune = common.pruning("itersnip", density=0.8**10, num_examples=100, batch_size=100)
+    return common.choose(preset, common.cifar10_resnet20(prune))

@@ -1,0 +1,16 @@
+"""SNIP on ResNet-20, CIFAR-10: the sensitivity of the loss to each connection, one shot.
+
+paper     Lee et al., arXiv 1810.02340; recipe of arXiv 2304.02840
+command   python -m experiments.run --config configs/snip_resnet20.py --config.data.data_dir=DIR
+presets   :digits (embedded data, about 5 minutes on a laptop), :smoke (under a minute)
+expected  not yet measured here; arXiv 2304.02840, figure 1, digitised: 87.5 % at density 0.107
+"""
+
+from configs import common
+from experiments.config import PruneAndTrain
+
+
+def get_config(preset: str = "paper") -> PruneAndTrain:
+    """The experiment under ``preset``."""
+    prune = common.pruning("snip", density=0.8**10, num_examples=100, batch_size=100)
+    return common.choose(preset, common.cifar10_resnet20(prune))

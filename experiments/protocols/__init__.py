@@ -1,0 +1,9 @@
+"""Protocols: ``(config, store) -> None``, by the name that a config's class carries."""
+
+from collections.abc import Callable
+
+from experiments.protocols.prune_and_train import prune_and_train
+
+PROTOCOLS: dict[str, Callable[..., None]] = {
+    "prune_and_train": prune_and_train,
+}

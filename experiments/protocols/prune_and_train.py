@@ -1,0 +1,191 @@
+"""Prune at initialisation, train, measure. Every stage leaves its artefact and is not redone."""
+
+import time
+
+import jax
+
+from experiments import build
+from experiments.config import PruneAndTrain
+from experiments.store import Store
+from ntk_prune import masks, training
+from ntk_prune.checkpoint import Checkpoints
+from ntk_prune.pruners import PruneInfo, prune
+from ntk_prune.streams import stream
+from ntk_prune.types import Mask, Params, State
+
+
+def prune_and_train(config: PruneAndTrain, store: Store) -> None:
+    """Run the protocol in ``store``, from where an earlier, killed run stopped."""
+    setup = build.setup(config)
+    with store.claimed():
+        params, state = initialise(config, setup)
+        mask = find_mask(config, setup, store, params, state)
+        params = starting_weights(config, setup, params)
+        store.save("params_init", params)
+        final = train(config, setup.training, store, params, state, mask)
+        store.save("params_final", {"params": final.params, "state": final.state})
+        summary = summarise(setup.training, final)
+        draw_figures(store)
+        store.finish(summary)
+        print(f"{store.path}: test accuracy {summary['test/accuracy']:.4f}")
+
+
+def initialise(config: PruneAndTrain, setup: build.Setup) -> tuple[Params, State]:
+    """The initial weights of this seed; every method with this seed has the same."""
+    init = jax.jit(setup.model.init)
+    return init(stream(config.seed, "init"), build.example(setup.dataset))
+
+
+def starting_weights(config: PruneAndTrain, setup: build.Setup, params: Params) -> Params:
+    """What training starts from: ``params``, or other initial weights for that control."""
+    if config.prune.control != "reinit":
+        return params
+    key = jax.random.fold_in(stream(config.seed, "init"), 1)
+    return jax.jit(setup.model.init)(key, build.example(setup.dataset))[0]
+
+
+def find_mask(
+    config: PruneAndTrain, setup: build.Setup, store: Store, params: Params, state: State
+) -> Mask:
+    """The mask of this run: read if it was found before, else pruned, tabled and written."""
+    if store.has("mask.safetensors"):
+        return store.load("mask")
+    mask = masks.ones_like(params)
+    info = None
+    start = time.perf_counter()
+    if setup.pruner is not None:
+        batches = build.score_batches(config.prune, config.seed, setup.dataset)
+        key = stream(config.seed, "mask")
+        mask, info = prune(
+            key, setup.pruner, setup.model, params, state, mask, batches, config.prune.density
+        )
+        if config.prune.control == "shuffle":
+            mask = masks.shuffle(key, mask)
+    order = build.layers_by_depth(setup.model, build.example(setup.dataset))
+    table = pruning_table(config, mask, info, order)
+    print_table(table)
+    store.log(0, 0.0, {"prune_seconds": time.perf_counter() - start}, file="timing")
+    store.write_json("pruning.json", table)
+    store.save("mask", mask)
+    return mask
+
+
+def pruning_table(
+    config: PruneAndTrain, mask: Mask, info: PruneInfo | None, order: list[str]
+) -> dict:
+    """What ``pruning.json`` holds; the layers stand in ``order``."""
+    by_name = dict(masks.leaves(mask))
+    layers = [
+        {
+            "name": name,
+            "shape": list(by_name[name].shape),
+            "kept": int(by_name[name].sum()),
+            "total": int(by_name[name].size),
+        }
+        for name in order
+    ]
+    rounds = () if info is None else info.rounds
+    return {
+        "method": config.prune.name,
+        "control": config.prune.control,
+        "density": config.prune.density if info else 1.0,
+        "kept": sum(layer["kept"] for layer in layers),
+        "total": sum(layer["total"] for layer in layers),
+        "rounds": [
+            {"round": r.round, "density": r.density, "kept": r.kept, "quantiles": r.quantiles}
+            for r in rounds
+        ],
+        "layers": layers,
+        "collapsed": [layer["name"] for layer in layers if layer["kept"] == 0],
+    }
+
+
+def print_table(table: dict) -> None:
+    """Kept and total weights of every layer, on stdout."""
+    width = max(len(layer["name"]) for layer in table["layers"])
+    rows = [*table["layers"], {"name": "all", "kept": table["kept"], "total": table["total"]}]
+    print(f"{table['method']}: weights kept per layer")
+    for row in rows:
+        share = f"{row['kept'] / row['total']:8.2%}"
+        print(f"  {row['name']:<{width}} {row['kept']:>10,} / {row['total']:>10,} {share}")
+
+
+def train(
+    config: PruneAndTrain,
+    setup: build.Training,
+    store: Store,
+    params: Params,
+    state: State,
+    mask: Mask,
+) -> training.TrainState:
+    """Train the masked network to the end, checkpointing and measuring after every epoch."""
+    train_state = training.create(params, state, mask, setup.optimizer)
+    with Checkpoints(store.path / "checkpoints") as checkpoints:
+        if checkpoints.latest_step() is not None:
+            train_state = checkpoints.restore(train_state)
+        store.rewind_log(int(train_state.step))
+        for epoch in training.fit(
+            train_state,
+            setup.step,
+            *setup.examples,
+            setup.order,
+            setup.num_steps,
+            setup.learning_rate,
+        ):
+            train_state = epoch.state
+            record(store, epoch, setup.evaluate(train_state.params, train_state.state))
+            number = round(epoch.epoch)
+            if number % config.train.checkpoint_every == 0 or epoch.step == setup.num_steps:
+                checkpoints.save(epoch.step, train_state)
+    return train_state
+
+
+def record(store: Store, epoch: training.Epoch, test: dict[str, float]) -> None:
+    """Log one epoch: what was learnt, what the test set says, how fast it went."""
+    n = test["n"]
+    learnt = {
+        "train/loss": epoch.loss,
+        "train/accuracy": epoch.accuracy,
+        "train/learning_rate": epoch.learning_rate,
+    }
+    store.log(epoch.step, epoch.epoch, learnt)
+    store.log(
+        epoch.step,
+        epoch.epoch,
+        {"test/loss": test["loss"], "test/accuracy": test["accuracy"]},
+        n=n,
+    )
+    store.log(
+        epoch.step, epoch.epoch, {"images_per_second": epoch.images_per_second}, file="timing"
+    )
+    print(
+        f"epoch {epoch.epoch:g}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.4f}, "
+        f"test accuracy {test['accuracy']:.4f}, {epoch.images_per_second:.0f} images/s",
+        flush=True,
+    )
+
+
+def summarise(setup: build.Training, final: training.TrainState) -> dict:
+    """The final numbers. Density is counted on the stored weights, not on the mask."""
+    test = setup.evaluate(final.params, final.state)
+    weights = masks.leaves(final.params)
+    kept = sum(int((w != 0).sum()) for _, w in weights)
+    return {
+        "step": int(final.step),
+        "test/accuracy": test["accuracy"],
+        "test/loss": test["loss"],
+        "test/n": test["n"],
+        "nonzero": kept,
+        "density": kept / sum(w.size for _, w in weights),
+    }
+
+
+def draw_figures(store: Store) -> None:
+    """Learning curves and layer densities as PNG in the run directory."""
+    # matplotlib and pandas are only needed here
+    from experiments.report import figures
+    from experiments.report.runs import read
+
+    runs = [read(store.path)]
+    figures.save(figures.learning_curves(runs), store.path / "learning_curves")
+    figures.save(figures.layer_density(runs), store.path / "layer_density")

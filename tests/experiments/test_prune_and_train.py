@@ -1,0 +1,119 @@
+"""The main protocol: killed runs, controls, what is stored."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import run
+from ntk_prune import masks
+from ntk_prune.checkpoint import load_tree
+
+SMOKE = ["--config", "configs/snip_resnet20.py:smoke"]
+COMPARED = ("metrics.jsonl", "mask.safetensors", "params_final.safetensors", "pruning.json", "DONE")
+
+
+def finish(workdir, *words):
+    assert run.main([*SMOKE, "--workdir", str(workdir), *words]) == 0
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return finish(tmp_path_factory.mktemp("runs") / "run")
+
+
+def kill_when(workdir, seen, timeout=180):
+    """Start the run in a process of its own and kill it as soon as ``seen()`` holds."""
+    words = [sys.executable, "-m", "experiments.run", *SMOKE, "--workdir", str(workdir)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True)
+    limit = time.monotonic() + timeout
+    while not seen() and process.poll() is None:
+        assert time.monotonic() < limit, "the run did not come that far"
+        time.sleep(0.01)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(finished, tmp_path):
+    workdir = tmp_path / "run"
+
+    def epochs():
+        log = workdir / "metrics.jsonl"
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+    kill_when(workdir, lambda: (workdir / "config.json").exists())
+    kill_when(workdir, lambda: (workdir / "mask.safetensors").exists())
+    assert not (workdir / "DONE").exists()
+    kill_when(workdir, lambda: epochs() > 0)
+    finish(workdir)
+    for name in COMPARED:
+        assert (workdir / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_what_is_stored_is_masked_and_counted(finished):
+    mask, final = load_tree(finished / "mask.safetensors"), load_tree(
+        finished / "params_final.safetensors"
+    )
+    for leaf, kept in zip(jax.tree.leaves(final["params"]), jax.tree.leaves(mask), strict=True):
+        assert not leaf[~kept].any()
+    table = json.loads((finished / "pruning.json").read_text())
+    assert table["kept"] == round(table["density"] * table["total"]) == sum(
+        m.sum() for _, m in masks.leaves(mask)
+    )
+    assert [layer["name"] for layer in table["layers"]][:2] == ["conv/kernel", "blocks_0/conv1/kernel"]
+    assert table["layers"][-1]["name"] == "fc/kernel"
+    done = json.loads((finished / "DONE").read_text())
+    assert done["nonzero"] == table["kept"]
+
+
+def test_controls(finished, tmp_path):
+    mask = load_tree(finished / "mask.safetensors")
+    found = {}
+    for control in ("shuffle", "reinit", "invert"):
+        words = [f"--config.prune.control={control}", "--config.train.duration=1it"]
+        found[control] = finish(tmp_path / control, *words)
+    shuffled = load_tree(found["shuffle"] / "mask.safetensors")
+    assert masks.layer_counts(shuffled) == masks.layer_counts(mask)
+    assert any((a != b).any() for (_, a), (_, b) in zip(
+        masks.leaves(shuffled), masks.leaves(mask), strict=True
+    ))
+    same = load_tree(found["reinit"] / "mask.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, same, mask)
+    weights = [load_tree(d / "params_init.safetensors") for d in (finished, found["reinit"])]
+    assert all((a != b).any() for (_, a), (_, b) in zip(*map(masks.leaves, weights), strict=True))
+    inverted = load_tree(found["invert"] / "mask.safetensors")
+    both = sum((a & b).sum() for (_, a), (_, b) in zip(
+        masks.leaves(inverted), masks.leaves(mask), strict=True
+    ))
+    assert both == 0
+
+
+def test_seed_and_method_share_initial_weights_and_not_seeds(finished, tmp_path):
+    words = ["--config.prune.name=magnitude", "--config.train.duration=1it"]
+    other = finish(tmp_path / "magnitude", *words)
+    assert (other / "params_init.safetensors").read_bytes() == (
+        finished / "params_init.safetensors"
+    ).read_bytes()
+    seed = finish(tmp_path / "seed", "--config.seed=1", "--config.train.duration=1it")
+    assert (seed / "params_init.safetensors").read_bytes() != (
+        finished / "params_init.safetensors"
+    ).read_bytes()
+
+
+def test_a_diverging_run_stops_with_one_line(tmp_path, capsys):
+    status = run.main(
+        [*SMOKE, "--workdir", str(tmp_path / "run"), "--config.train.learning_rate=1e30"]
+    )
+    error = capsys.readouterr().err
+    assert status == 1
+    assert "the training loss is" in error
+    assert "at step" in error
+    assert not (tmp_path / "run/DONE").exists()
