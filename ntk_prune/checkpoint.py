@@ -1,6 +1,8 @@
 """Parameters and masks as safetensors files; checkpoints of a running training through orbax."""
 
 import logging
+import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,23 +13,25 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-BITS = "bits:"  # metadata key of a bit-packed tensor; the value is its shape, "3,3,16,16"
+BITS = "bits"  # the one metadata key: JSON {name: shape} of the bit-packed tensors
 
 
 def save_tree(path: str | os.PathLike, tree: Any) -> None:
     """Write a nested dict of arrays as safetensors keyed by "/"-joined path, all or nothing.
 
-    Boolean leaves are stored eight to a byte (``np.packbits`` of the flat array), their shape in
-    the metadata under ``"bits:" + name``; elsewhere ``np.unpackbits(a, count=n)`` reads them.
+    Boolean leaves are stored eight to a byte (``np.packbits`` of the flat array), their shapes as
+    JSON in the metadata under ``"bits"``; elsewhere ``np.unpackbits(a, count=n)`` reads them.
+    Equal trees make equal files.
     """
-    tensors, metadata = {}, {}
+    tensors, shapes = {}, {}
     for name, leaf in _flatten(tree):
         array = np.asarray(leaf)
         if array.dtype == bool:
-            metadata[BITS + name] = ",".join(map(str, array.shape))
+            shapes[name] = array.shape
             array = np.packbits(array)
-        tensors[name] = np.ascontiguousarray(array)
-    write_atomically(Path(path), save(tensors, metadata))
+        tensors[name] = np.asarray(array, order="C")
+    # One key: safetensors writes several in an order that changes from process to process.
+    write_atomically(Path(path), save(tensors, {BITS: json.dumps(shapes)}))
 
 
 def load_tree(path: str | os.PathLike) -> dict[str, Any]:
@@ -41,19 +45,18 @@ def load_tree(path: str | os.PathLike) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            shapes = json.loads((file.metadata() or {}).get(BITS, "{}"))
             for name in file.keys():  # noqa: SIM118 (not a dict)
-                _insert(tree, name, _unpack(file.get_tensor(name), metadata.get(BITS + name)))
+                _insert(tree, name, _unpack(file.get_tensor(name), shapes.get(name)))
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from None
     return tree
 
 
-def _unpack(array: np.ndarray, shape: str | None) -> np.ndarray:
+def _unpack(array: np.ndarray, shape: list[int] | None) -> np.ndarray:
     if shape is None:
         return array
-    sizes = tuple(int(size) for size in shape.split(",") if size)
-    return np.unpackbits(array, count=int(np.prod(sizes))).astype(bool).reshape(sizes)
+    return np.unpackbits(array, count=math.prod(shape)).astype(bool).reshape(shape)
 
 
 def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

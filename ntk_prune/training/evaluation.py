@@ -1,6 +1,5 @@
 """Accuracy and loss over a whole data set, every example exactly once."""
 
-import functools
 from collections.abc import Callable, Iterator
 
 import jax
@@ -41,9 +40,10 @@ def make_evaluate(
     x, y = replicate(mesh, (x, y))
     shared = NamedSharding(mesh, PartitionSpec(AXIS))
 
-    @functools.partial(jax.jit, in_shardings=(None, None, None, None, shared, shared))
+    @jax.jit
     def sums(params: Params, state: State, x: Array, y: Array, rows: Array, weight: Array):
-        logits, _ = model.apply(params, state, normalise(x[rows]), train=False)
+        inputs = normalise(jax.lax.with_sharding_constraint(x[rows], shared))
+        logits, _ = model.apply(params, state, inputs, train=False)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, y[rows])
         return jnp.sum(losses * weight), jnp.sum((logits.argmax(-1) == y[rows]) * weight)
 

@@ -1,0 +1,105 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ntk_prune import masks, training
+from ntk_prune.training import Examples, learning_rate
+
+
+def batch_of(problem):
+    return Examples(jnp.asarray(problem.x[:8]), jnp.asarray(problem.y[:8]), jnp.arange(8))
+
+
+def assert_zero_where_pruned(tree, mask):
+    jax.tree.map(lambda t, m: np.testing.assert_array_equal(t[~m], 0), tree, mask)
+
+
+OPTIMISERS = {
+    "sgd": training.sgd(0.1, 0.9, weight_decay=0.1),
+    "nesterov": training.sgd(0.1, 0.9, nesterov=True, weight_decay=0.1),
+    "adam": training.adam(0.01, weight_decay=0.1),
+    "adamw": training.adamw(0.01, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_pruned_weights_and_moments_stay_exactly_zero(problem, name):
+    problem.optimizer = OPTIMISERS[name]
+    state = problem.train(6, parallel="jit", num_devices=1).state
+    assert_zero_where_pruned(state.params, problem.mask)
+    kernel = np.asarray(state.params["Dense_0"]["kernel"])
+    assert (kernel[np.asarray(problem.mask["Dense_0"]["kernel"])] != 0).all()
+
+    structure = jax.tree.structure(state.params)
+    is_moment = lambda node: jax.tree.structure(node) == structure  # noqa: E731
+    nodes = jax.tree.leaves(state.opt_state, is_leaf=is_moment)
+    moments = [node for node in nodes if is_moment(node)]
+    assert len(moments) == (2 if name.startswith("adam") else 1)
+    for moment in moments:
+        assert_zero_where_pruned(moment, problem.mask)
+        assert any(np.any(leaf) for leaf in jax.tree.leaves(moment))
+
+
+def test_the_masked_step_is_the_dense_step_of_the_masked_loss(problem):
+    """With plain SGD of rate 1 the update is minus the gradient of loss(params * mask)."""
+    problem.optimizer = training.sgd(1.0, 0.0)
+    step = training.make_train_step(problem.model, problem.optimizer, problem.prepare)
+    state, batch = problem.create(), batch_of(problem)
+    after, metrics = step(state, batch, None)
+
+    def loss(params):
+        x = problem.prepare(0, batch.index, batch.x)
+        logits, _ = problem.model.apply(
+            masks.apply(params, problem.mask), problem.state, x, train=True
+        )
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), batch.y[:, None], 1).mean()
+
+    value, grads = jax.value_and_grad(loss)(problem.params)
+    np.testing.assert_allclose(metrics["loss"], value, rtol=1e-6)
+    moved = jax.tree.map(lambda a, b: a - b, state.params, after.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), moved, grads)
+    assert int(after.step) == 1
+
+
+def test_running_statistics_move(problem):
+    state = problem.train(2, parallel="jit", num_devices=1).state.state
+    before = jax.tree.leaves(problem.state)
+    assert all((a != b).any() for a, b in zip(jax.tree.leaves(state), before, strict=True))
+
+
+def test_a_mask_of_ones_trains_like_no_mask(problem):
+    problem.mask = masks.ones_like(problem.params)
+    state = problem.train(3, parallel="jit", num_devices=1).state
+    optimizer, params, bn = problem.optimizer, problem.params, problem.state
+    opt_state = optimizer.init(params)
+    order = np.concatenate([problem.order(0), problem.order(1)])
+    for step, rows in enumerate(order[:3]):
+        x = problem.prepare(step, jnp.arange(8), problem.x[rows])
+
+        def loss(params, bn=bn, x=x, y=problem.y[rows]):
+            logits, new = problem.model.apply(params, bn, x, train=True)
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+            return loss.mean(), new
+
+        grads, bn = jax.grad(loss, has_aux=True)(params)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        (state.params, state.state),
+        (params, bn),
+    )
+
+
+def test_a_bfloat16_network_learns_with_float32_parameters(problem_bfloat16):
+    problem = problem_bfloat16
+    problem.rate = learning_rate(0.1, 40)
+    epochs = list(problem.fit(40, parallel="jit", num_devices=1))
+    assert epochs[-1].loss < 0.5 * epochs[0].loss
+    floats = (epochs[-1].state.params, epochs[-1].state.state, epochs[-1].state.opt_state)
+    assert {leaf.dtype for leaf in jax.tree.leaves(floats)} == {jnp.float32.dtype}
+    x = problem.prepare(0, jnp.arange(20), problem.x)
+    inside = jax.make_jaxpr(lambda p: problem.model.apply(p, problem.state, x, train=False))
+    assert "bf16" in str(inside(problem.params))
