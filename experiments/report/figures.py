@@ -1,6 +1,7 @@
 """Runs -> matplotlib figures. Nothing here touches pyplot or any global state.
 
 Every mean is over seeds, every interval a Student-t 95 % interval, every accuracy in per cent.
+Runs without the data of a figure are left out; ValueError when that leaves none.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,18 +14,11 @@ import pandas as pd
 
 from experiments.report import panels, style, tables
 from experiments.report.panels import Look
-from experiments.report.runs import Run
+from experiments.report.runs import Frame, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_METRICS = {
-    "train/loss": "train loss",
-    "test/loss": "test loss",
-    "train/accuracy": "train accuracy (%)",
-    "test/accuracy": "test accuracy (%)",
-}
 
 
 def _styled(draw: Callable[..., "Figure"]) -> Callable[..., "Figure"]:
@@ -58,7 +52,8 @@ def save(figure: "Figure", path: Path, formats: Sequence[str] = ("png",)) -> lis
 @_styled
 def accuracy_vs_density(runs: Sequence[Run]) -> "Figure":
     """Final test accuracy against density: mean, interval, every seed; dense as a dashed line."""
-    table, seeds = tables.summary(runs), tables.overview(runs)
+    table = panels.require(tables.summary(runs), "a test accuracy")
+    seeds = tables.overview(runs)
     groups = list(table.groupby(["data", "model"], sort=False))
     figure, axes = panels.grid(1, len(groups), width=6.2 if len(groups) == 1 else 4.4, height=4.3)
     looks = panels.looks(table)
@@ -88,14 +83,14 @@ def _accuracy_line(ax: "Axes", group, seeds, label: str, look: Look, shift: floa
     ax.plot(x, dots["test_accuracy"] * 100, **{**look, "linestyle": "none", "markersize": 3.8})
 
 
-def _dense_line(ax: "Axes", dense: pd.Series, look: Look) -> None:
+def _dense_line(ax: "Axes", dense: Frame, look: Look) -> None:
     ax.axhline(dense["mean"] * 100, **look)
     if pd.notna(dense["half_width"]):
         low, high = (dense["mean"] + side * dense["half_width"] for side in (-1, 1))
         ax.axhspan(low * 100, high * 100, color=style.DENSE, alpha=0.08, linewidth=0)
 
 
-def _density_axis(ax: "Axes", densities: pd.Series) -> None:
+def _density_axis(ax: "Axes", densities: Frame) -> None:
     """Log axis in per cent, sparser to the right, with a tick at every density if they are few."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
@@ -123,17 +118,16 @@ def _apart(levels: list[float], factor: float = 1.05) -> list[float]:
 @_styled
 def learning_curves(runs: Sequence[Run]) -> "Figure":
     """Loss and accuracy against epochs, a row per density; thin lines are seeds, thick means."""
-    frame = tables.curves(runs)
-    names = [name for name in _METRICS if len(frame) and name in set(frame["name"])]
+    frame = panels.require(tables.curves(runs), "losses or accuracies")
+    names = [name for name in tables.CURVES if name in set(frame["name"])]
     rows = panels.levels(frame, with_dense=True)
     figure, axes = panels.grid(len(rows), len(names), width=2.75, height=2.25, sharex=True)
     looks = panels.looks(frame)
     for row, (title, group) in zip(axes, rows, strict=True):
         for ax, name in zip(row, names, strict=True):
             _curves(ax, group[group["name"] == name], looks)
-            ax.set_ylabel(_METRICS[name])
-        if len(row):
-            row[0].set_title(style.plain(f"{title}, {panels.replicates(group)}"))
+            ax.set_ylabel(name.replace("/", " ") + " (%)" * name.endswith("accuracy"))
+        row[0].set_title(style.plain(f"{title}, {panels.replicates(group)}"))
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
     for kind in ("loss", "accuracy"):
@@ -143,7 +137,7 @@ def learning_curves(runs: Sequence[Run]) -> "Figure":
     return figure
 
 
-def _curves(ax: "Axes", group: pd.DataFrame, looks: dict[str, Look]) -> None:
+def _curves(ax: "Axes", group: Frame, looks: dict[str, Look]) -> None:
     scale = 100 if "accuracy" in "".join(group["name"].unique()) else 1
     for label, look in panels.present(looks, group):
         line = group[group["method"] == label]
@@ -154,7 +148,7 @@ def _curves(ax: "Axes", group: pd.DataFrame, looks: dict[str, Look]) -> None:
         ax.plot(wide.index, wide.mean(axis=1), **look)
 
 
-def _focus(axes: Iterable["Axes"], frame: pd.DataFrame, kind: str) -> None:
+def _focus(axes: Iterable["Axes"], frame: Frame, kind: str) -> None:
     """One scale for train and test and all densities; the steep start may leave the panel."""
     values = frame.loc[frame["name"].str.endswith(kind), "value"]
     values = values[np.isfinite(values)]
@@ -171,12 +165,12 @@ def _focus(axes: Iterable["Axes"], frame: pd.DataFrame, kind: str) -> None:
 @_styled
 def layer_density(runs: Sequence[Run]) -> "Figure":
     """Kept share of every layer against depth; a cross on the floor is a collapsed layer."""
-    frame = tables.layers(runs)
-    if len(frame) and (frame["density"] < 1).any():
+    frame = panels.require(tables.layers(runs), "a table of layers")
+    if (frame["density"] < 1).any():
         frame = frame[frame["density"] < 1]
     rows = panels.levels(frame)
-    names = frame.drop_duplicates("depth") if len(frame) else pd.DataFrame({"layer": []})
-    label_inches = 0.06 * max(map(len, names["layer"]), default=0)
+    names = frame.drop_duplicates("depth")
+    label_inches = 0.06 * max(map(len, names["layer"]))
     figure, axes = panels.grid(len(rows), 1, width=8.6, height=2.2, extra=label_inches, sharex=True)
     looks = panels.looks(frame)
     for (ax,), (title, group) in zip(axes, rows, strict=True):
@@ -189,13 +183,13 @@ def layer_density(runs: Sequence[Run]) -> "Figure":
         ax.set_title(style.plain(f"{title}, {panels.replicates(group)}"))
     shown = names.iloc[:: 1 + len(names) // 60]
     ticks = [style.plain(name.removesuffix("/kernel")) for name in shown["layer"]]
-    axes[-1, 0].set_xticks(shown.get("depth", []), ticks, rotation=90, fontsize=7)
+    axes[-1, 0].set_xticks(shown["depth"], ticks, rotation=90, fontsize=7)
     axes[-1, 0].set_xlabel("layer, from input to output")
     panels.legend(figure, looks)
     return figure
 
 
-def _per_cent_scale(ax: "Axes", shares: pd.Series) -> None:
+def _per_cent_scale(ax: "Axes", shares: Frame) -> None:
     """Log scale of shares in per cent, with more ticks where less than a decade is shown."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -208,7 +202,7 @@ def _per_cent_scale(ax: "Axes", shares: pd.Series) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _layer_line(ax: "Axes", line: pd.DataFrame, look: Look, floor: float) -> None:
+def _layer_line(ax: "Axes", line: Frame, look: Look, floor: float) -> None:
     wide = line.pivot_table(index="depth", columns="seed", values="layer_density")
     mean = wide.mean(axis=1)
     if wide.shape[1] > 1:
@@ -229,8 +223,9 @@ def spectrum(runs: Sequence[Run]) -> "Figure":
     """
     with_spectrum = [run for run in runs if run.spectrum is not None]
     frame = tables.labels(with_spectrum).assign(run=with_spectrum)
+    panels.require(frame, "a spectrum")
     groups = panels.levels(frame)
-    columns = min(2, len(groups)) or 1
+    columns = min(2, len(groups))
     figure, axes = panels.grid(
         -(-len(groups) // columns), columns, width=4.4, height=3.6, sharey=True
     )

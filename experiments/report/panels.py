@@ -3,9 +3,8 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from experiments.report import style
+from experiments.report.runs import Frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,29 +13,33 @@ Look = dict[str, Any]
 """Keywords of ``Axes.plot``."""
 
 
-def in_words(counts: pd.Series) -> str:
+def in_words(counts: Frame) -> str:
     """``n = 3``, or ``n = 2 to 3`` where lines differ."""
     low, high = int(counts.min()), int(counts.max())
     return f"n = {low}" if low == high else f"n = {low} to {high}"
+
+
+def require(frame: Frame, what: str) -> Frame:
+    """``frame``, or ValueError when it has no rows."""
+    if not len(frame):
+        raise ValueError(f"nothing to draw: no run has {what}")
+    return frame
 
 
 def grid(rows: int, columns: int, *, width: float, height: float, extra: float = 0.0, **share):
     """A figure of its own, without pyplot, and its axes ``[rows, columns]``; inches per panel."""
     from matplotlib.figure import Figure
 
-    rows, columns = max(rows, 1), max(columns, 1)
     figure = Figure(figsize=(width * columns, height * rows + extra + 0.6), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **share)
 
 
-def levels(frame: pd.DataFrame, with_dense: bool = False) -> list[tuple[str, pd.DataFrame]]:
+def levels(frame: Frame, with_dense: bool = False) -> list[tuple[str, Frame]]:
     """``(title, rows)`` of each data, model and density below 1, the densest first.
 
     ``with_dense`` adds the dense runs of the same data and model to each of them. Where nothing is
     pruned, the dense runs are the only level.
     """
-    if not len(frame):
-        return []
     found = []
     for (data, model), group in frame.groupby(["data", "model"], sort=False):
         words = [data] * (frame["data"].nunique() > 1) + [model] * (frame["model"].nunique() > 1)
@@ -47,19 +50,17 @@ def levels(frame: pd.DataFrame, with_dense: bool = False) -> list[tuple[str, pd.
     return found
 
 
-def replicates(group: pd.DataFrame) -> str:
+def replicates(group: Frame) -> str:
     """How many seeds the lines of a panel stand for."""
     return in_words(group.groupby("method")["seed"].nunique())
 
 
-def looks(frame: pd.DataFrame) -> dict[str, Look]:
+def looks(frame: Frame) -> dict[str, Look]:
     """The look of every method label of ``frame``, in the order of the legend."""
-    if not len(frame):
-        return {}
     return style.line_styles(zip(frame["base"], frame["control"], frame["method"], strict=True))
 
 
-def present(looks: dict[str, Look], group: pd.DataFrame) -> list[tuple[str, Look]]:
+def present(looks: dict[str, Look], group: Frame) -> list[tuple[str, Look]]:
     """The labels that occur in ``group``, with their looks."""
     return [(label, look) for label, look in looks.items() if label in set(group["method"])]
 
@@ -73,8 +74,6 @@ def legend(figure: "Figure", looks: dict[str, Look]) -> None:
     """One legend for all panels, above them, in as few rows as fit."""
     from matplotlib.lines import Line2D
 
-    if not looks:
-        return
     inches = 0.6 + 0.075 * max(map(len, looks))
     rows = math.ceil(len(looks) / max(1, figure.get_figwidth() // inches))
     lines = [Line2D([], [], **look) for look in looks.values()]

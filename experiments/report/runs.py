@@ -13,6 +13,9 @@ import pandas as pd
 
 from experiments.errors import UserError
 
+Frame = Any
+"""A pandas DataFrame or Series; pandas' own annotations reject ordinary indexing."""
+
 _RECORD = ("step", "epoch", "name", "value")
 _PRUNING = ("kept", "total", "layers", "collapsed")
 _LAYER = ("name", "shape", "kept", "total")
@@ -29,8 +32,8 @@ class Run:
 
     path: Path
     config: dict[str, Any]
-    metrics: pd.DataFrame
-    timing: pd.DataFrame
+    metrics: Frame
+    timing: Frame
     pruning: dict[str, Any] | None
     spectrum: dict[str, np.ndarray] | None
     env: dict[str, Any]
@@ -121,7 +124,7 @@ def _read_json(file: Path) -> dict[str, Any] | None:
     return _parse(_read_text(file), file) if file.exists() else None
 
 
-def _read_records(file: Path, finished: bool) -> pd.DataFrame:
+def _read_records(file: Path, finished: bool) -> Frame:
     """The records of a JSONL file; the torn last line of a run that was cut off is dropped."""
     lines = _read_text(file).splitlines(keepends=True) if file.exists() else []
     if lines and not finished and not lines[-1].endswith("\n"):

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-RC: dict[str, Any] = {
+RC: Any = {
     "figure.dpi": 100,
     "savefig.dpi": 200,
     "savefig.facecolor": "white",
@@ -43,14 +43,15 @@ def line_styles(methods: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, 
     share both, the later ones take colours that no base method needs.
     """
     triples = sorted(set(methods), key=_rank)
-    order = list(dict.fromkeys([*_METHODS, *(base for base, _, _ in triples)]))
-    used = {order.index(base) for base, _, _ in triples if base != "dense"}
+    bases = dict.fromkeys(base for base, _, _ in triples if base != "dense")
+    used = {_METHODS.index(base) for base in bases if base in _METHODS}
     free = itertools.cycle([i for i in range(len(_COLORS)) if i not in used] or [0])
+    own = {base: _METHODS.index(base) if base in _METHODS else next(free) for base in bases}
+    dense_lines = itertools.cycle(("--", ":", "-."))
     styles: dict[str, dict[str, Any]] = {}
     taken = set()
-    dense_lines = itertools.cycle(("--", ":", "-."))
     for base, control, label in triples:
-        index = order.index(base) if (base, control) not in taken else next(free)
+        index = next(free) if (base, control) in taken else own.get(base, 0)
         taken.add((base, control))
         color = DENSE if base == "dense" else _COLORS[index % len(_COLORS)]
         styles[label] = {

@@ -6,11 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.report.runs import Run
+from experiments.report.runs import Frame, Run
 from experiments.report.statistics import mean_interval
 
 EXPERIMENT = ["data", "model", "method", "density"]
 """The columns that say which runs are replicates of one another."""
+
+CURVES = ("train/loss", "test/loss", "train/accuracy", "test/accuracy")
+"""The metrics that make learning curves."""
 
 # Fields that may differ between replicates: none of them changes what is computed.
 _IMMATERIAL = (
@@ -90,7 +93,7 @@ def _text(value: Any) -> str:
     return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def labels(runs: Sequence[Run]) -> pd.DataFrame:
+def labels(runs: Sequence[Run]) -> Frame:
     """data, model, base method, control, method (readable, unique) and density of every run.
 
     Runs of one method whose configs differ in anything but density and seed get that difference
@@ -128,7 +131,7 @@ def _method_label(base: str, run: Run, settings: list[str]) -> str:
     return f"{base} ({details})" if details else base
 
 
-def overview(runs: Sequence[Run]) -> pd.DataFrame:
+def overview(runs: Sequence[Run]) -> Frame:
     """One row per run: what it was, what it kept, what it reached, how long and on what."""
     frame = labels(runs)
     pruned = [run.pruning or {} for run in runs]
@@ -137,7 +140,7 @@ def overview(runs: Sequence[Run]) -> pd.DataFrame:
     frame["total"] = [p.get("total") for p in pruned]
     frame["test_accuracy"] = [run.last("test/accuracy") for run in runs]
     frame["train_loss"] = [run.last("train/loss") for run in runs]
-    frame["epochs"] = [float(run.metrics["epoch"].max()) for run in runs]
+    frame["epochs"] = [run.metrics["epoch"].max() for run in runs]
     frame["prune_seconds"] = [run.last("prune_seconds") for run in runs]
     frame["hardware"] = [hardware(run) for run in runs]
     frame["status"] = _status(runs)
@@ -173,7 +176,7 @@ def replicates(runs: Sequence[Run]) -> list[Run]:
     return [r for r, status in zip(runs, _status(runs), strict=True) if status == "finished"]
 
 
-def summary(runs: Sequence[Run]) -> pd.DataFrame:
+def summary(runs: Sequence[Run]) -> Frame:
     """One row per experiment: mean, Student-t half width (None for n = 1) and n over its seeds."""
     rows = []
     frame = overview(runs).dropna(subset=["test_accuracy"])
@@ -190,7 +193,7 @@ def summary(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
 
-def layers(runs: Sequence[Run]) -> pd.DataFrame:
+def layers(runs: Sequence[Run]) -> Frame:
     """One row per run and layer: depth (from 1), layer, shape, kept, total, collapsed."""
     rows = [
         dict(label)
@@ -205,18 +208,19 @@ def layers(runs: Sequence[Run]) -> pd.DataFrame:
     return frame.assign(layer_density=frame["kept"] / frame["total"]) if rows else frame
 
 
-def curves(runs: Sequence[Run]) -> pd.DataFrame:
-    """All metrics of all runs: the labels of the run, then step, epoch, name, value."""
+def curves(runs: Sequence[Run]) -> Frame:
+    """Losses and accuracies of all runs: the labels of the run, then step, epoch, name, value."""
     described = labels(runs).to_dict("records")
     frames = [
-        run.metrics.drop_duplicates(["name", "step"], keep="last").assign(**label)
+        run.metrics[run.metrics["name"].isin(CURVES)]
+        .drop_duplicates(["name", "step"], keep="last")
+        .assign(**label)
         for label, run in zip(described, runs, strict=True)
-        if len(run.metrics)
     ]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def configs(runs: Sequence[Run]) -> pd.DataFrame:
+def configs(runs: Sequence[Run]) -> Frame:
     """What differs between the configs: one row per different config, with its seeds."""
     rows: dict[str, dict[str, Any]] = {}
     flat = [{k: v for k, v in flatten(run.config).items() if k != "seed"} for run in runs]

@@ -1,0 +1,178 @@
+"""The command, the page and the figures."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from report_runs import write_run, write_sweep
+
+from experiments.report import figures, runs
+from experiments.report.__main__ import main
+from experiments.report.page import per_cent, with_interval
+from experiments.report.style import line_styles
+
+HOSTILE = '<script>alert(1)</script> $x_{$ & "q"'
+FIGURES = ("accuracy_vs_density", "learning_curves", "layer_density", "spectrum")
+
+
+class Links(HTMLParser):
+    """All tags, and the targets of src and href."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags: set[str] = set()
+        self.targets: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.targets += [value for name, value in attrs if name in ("src", "href") and value]
+
+
+@pytest.fixture(scope="module")
+def one_method(tmp_path_factory):
+    root = tmp_path_factory.mktemp("one")
+    return runs.find([write_run(root / str(i), seed=i, spectrum=True).parent for i in range(2)])
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    root = write_sweep(tmp_path_factory.mktemp("sweep"))
+    write_run(root / "running", seed=9, done=False, accuracy=0.1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(sweep):
+    assert main([str(sweep)]) == 0
+    return (sweep / "report" / "index.html").read_text()
+
+
+def test_the_page_holds_every_table(page):
+    assert "22 runs, 21 finished, 1 unfinished (in no mean)" in page
+    assert "81.00 ± 2.48" in page  # 4.302653 * 0.01 / sqrt(3), in per cent
+    assert "49 / 196" in page
+    assert "0, collapsed" in page
+    assert "Some CPU, 2 cores" in page
+    assert "prune.density" in page
+
+
+def test_the_page_needs_nothing_but_itself(page, sweep):
+    links = Links(page)
+    assert not links.tags & {"script", "link", "iframe"}
+    assert "url(" not in page
+    beside = {path.name for path in (sweep / "report").iterdir()}
+    for target in links.targets:
+        assert target.startswith(("data:image/png;base64,", "#")) or target in beside
+
+
+def test_every_figure_lies_beside_the_page(page, sweep):
+    for name in FIGURES:
+        assert (sweep / "report" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (sweep / "report" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert f'id="{name}"' in page
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_repeat_to_the_byte(one_method, tmp_path, name):
+    draw, kinds = getattr(figures, name), ("png", "pdf")
+    first = figures.save(draw(one_method), tmp_path / "v.1", kinds)
+    second = figures.save(draw(one_method), tmp_path / "v.2", kinds)
+    assert [file.name for file in first] == ["v.1.png", "v.1.pdf"]
+    assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_of_runs_without_anything_to_draw(name, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="nothing to draw"):
+        getattr(figures, name)(runs.find([tmp_path]))
+
+
+def test_one_seed_has_no_interval(tmp_path):
+    write_run(tmp_path / "run", accuracy=0.8)
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    html = (tmp_path / "out" / "index.html").read_text()
+    assert re.search(r">80\.00</td>", html)
+    assert "80.00 ±" not in html
+
+
+def test_hostile_names_are_text(tmp_path):
+    path = write_run(tmp_path / "<b>run", method=HOSTILE, data=HOSTILE)
+    config = json.loads((path / "config.json").read_text())
+    config["model"]["name"] = HOSTILE
+    (path / "config.json").write_text(json.dumps(config))
+    assert main([str(tmp_path)]) == 0
+    html = (tmp_path / "report" / "index.html").read_text()
+    assert "<script" not in html
+    assert "<b>run" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_only_unfinished_runs(tmp_path):
+    write_run(tmp_path / "run", done=False)
+    assert main([str(tmp_path)]) == 0
+    html = (tmp_path / "report" / "index.html").read_text()
+    assert "No finished run has a test accuracy yet." in html
+    assert "Unfinished runs, so far." in html
+
+
+def test_two_networks_get_a_figure_each(tmp_path):
+    write_run(tmp_path / "a", data="digits")
+    write_run(tmp_path / "b", data="mnist")
+    assert main([str(tmp_path)]) == 0
+    names = {path.stem for path in (tmp_path / "report").glob("learning_curves*.png")}
+    assert names == {
+        "learning_curves_digits_lenet5_width_1",
+        "learning_curves_mnist_lenet5_width_1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda d: d / "nowhere", "nowhere is not a directory"),
+        (lambda d: d, "no runs in"),
+        (lambda d: write_run(d / "r") / "config.json", "config.json is not a directory"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_status_2(tmp_path, capsys, make, message):
+    assert main([str(make(tmp_path))]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_broken_json_is_one_line_and_status_2(tmp_path, capsys):
+    path = write_run(tmp_path / "run")
+    (path / "config.json").write_text('{"seed": 0,\n "model": }')
+    assert main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert f"{path / 'config.json'}, line 2" in error
+    assert error.count("\n") == 1
+
+
+def test_output_that_cannot_be_written_is_one_line_and_status_2(tmp_path, capsys):
+    path = write_run(tmp_path / "run")
+    assert main([str(path), "--out", str(path / "DONE" / "report")]) == 2
+    assert capsys.readouterr().err.startswith("error: cannot write the report")
+
+
+def test_numbers():
+    assert [per_cent(x) for x in (0.107374, 0.00052, 0.0, None)] == ["10.74", "0.052", "0.00", "–"]  # noqa: RUF001
+    assert with_interval(0.5, None) == "50.00"
+
+
+def test_a_method_looks_the_same_whatever_stands_beside_it():
+    alone = line_styles([("snip", "none", "snip")])
+    among = line_styles([(m, "none", m) for m in ("ntksap", "snip", "mine")])
+    assert alone["snip"] == among["snip"]
+    assert len({look["color"] for look in among.values()}) == 3
+
+
+def test_matplotlib_is_imported_only_to_draw():
+    code = "import sys, experiments.report.figures; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
