@@ -1,0 +1,82 @@
+"""Which examples, in which order: epochs for training and small stacks of batches for scores."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ntk_prune.types import Array, Batch, Key
+
+
+def epoch_order(key: Key, epoch: int, n: int, batch_size: int) -> Array:
+    """``int32 [steps, batch_size]``: a permutation of ``0..n-1`` without its incomplete last batch.
+
+    The order depends on ``fold_in(key, epoch)`` alone, so an epoch can be resumed in the middle.
+    Raises ValueError when not even one batch can be filled.
+    """
+    if batch_size < 1 or n < batch_size:
+        raise ValueError(f"cannot fill a batch of {batch_size} with {n} examples")
+    steps = n // batch_size
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), n)
+    return order[: steps * batch_size].reshape(steps, batch_size).astype(jnp.int32)
+
+
+def score_batches(
+    key: Key,
+    x: np.ndarray,
+    y: np.ndarray,
+    num_examples: int,
+    batch_size: int,
+    prepare: Callable[[Array], Array],
+    balanced: bool = False,
+) -> Batch:
+    """``num_examples`` random training examples without replacement, as ``Batch`` ``[n, B, ...]``.
+
+    Args:
+      x: uint8 ``[N, H, W, C]``.
+      y: integer labels ``[N]``.
+      prepare: turns uint8 images into float ones, see ``augment.normalise``.
+      balanced: take the same number of every class, one class after the other in turn, so that
+        batches of whole rounds are balanced too.
+
+    Raises ValueError when ``num_examples`` is not a multiple of ``batch_size``, or not available,
+    or (``balanced``) not a multiple of the number of classes.
+    """
+    if num_examples < 1 or batch_size < 1 or num_examples % batch_size:
+        raise ValueError(
+            f"num_examples {num_examples} is not a multiple of batch_size {batch_size}"
+        )
+    if num_examples > len(y):
+        raise ValueError(f"{num_examples} examples wanted, the training set has {len(y)}")
+    y = np.asarray(y)
+    if balanced:
+        index = _balanced_index(key, y, num_examples)
+    else:
+        index = np.asarray(jax.random.permutation(key, len(y)))[:num_examples]
+    images = prepare(jnp.asarray(x[index]))
+    shape = (num_examples // batch_size, batch_size)
+    return Batch(
+        images.reshape(*shape, *images.shape[1:]), jnp.asarray(y[index], jnp.int32).reshape(shape)
+    )
+
+
+def _balanced_index(key: Key, y: np.ndarray, num_examples: int) -> np.ndarray:
+    """``num_examples`` indices into ``y`` that go through the classes in turn."""
+    classes, counts = np.unique(y, return_counts=True)
+    if num_examples % len(classes):
+        raise ValueError(
+            f"balanced: num_examples {num_examples} is not a multiple of {len(classes)} classes"
+        )
+    each = num_examples // len(classes)
+    if counts.min() < each:
+        scarce = classes[counts.argmin()]
+        raise ValueError(
+            f"balanced: {each} examples a class wanted, class {scarce} has {counts.min()}"
+        )
+    keys = jax.random.split(key, len(classes))
+    chosen = [
+        np.flatnonzero(y == c)[np.asarray(jax.random.permutation(k, count))[:each]]
+        for k, c, count in zip(keys, classes, counts.tolist(), strict=True)
+    ]
+    return np.stack(chosen, axis=1).ravel()
