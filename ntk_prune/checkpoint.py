@@ -1,7 +1,7 @@
 """Parameters and masks as safetensors files; checkpoints of a running training through orbax."""
 
-import logging
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator

@@ -37,6 +37,7 @@ def test_gradients_do_not_grow_with_the_devices(problem, parallel, num_devices):
     assert max(np.abs(m).max() for m in jax.tree.leaves(move(reference))) > 1e-2
 
 
+@pytest.mark.slow
 def test_a_resnet_under_pmap_on_four_devices_equals_one(problem):
     problem.model = resnet(8, 4, num_classes=3)
     problem.x = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
