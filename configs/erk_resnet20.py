@@ -12,7 +12,5 @@ from experiments.config import PruneAndTrain
 
 def get_config(preset: str = "paper") -> PruneAndTrain:
     """The experiment under ``preset``."""
-    prune = common.pruning(
-        "random", density=0.8**10, num_examples=100, batch_size=100, scope="erk"
-    )
+    prune = common.pruning("random", density=0.8**10, num_examples=100, batch_size=100, scope="erk")
     return common.choose(preset, common.cifar10_resnet20(prune))

@@ -224,12 +224,16 @@ class TrainConfig:
         for drop in self.drops:
             parse_duration(drop, "train.drops")
         for field in ("batch_size", "eval_batch_size", "checkpoint_every"):
-            _require(getattr(self, field) >= 1, f"train.{field}", getattr(self, field), "at least 1")
+            _require(
+                getattr(self, field) >= 1, f"train.{field}", getattr(self, field), "at least 1"
+            )
         for field in ("num_devices", "steps_per_call"):
             value = getattr(self, field)
             _require(value is None or value >= 1, f"train.{field}", value, "at least 1")
         for field in ("learning_rate", "drop_factor"):
-            _require(getattr(self, field) > 0, f"train.{field}", getattr(self, field), "more than 0")
+            _require(
+                getattr(self, field) > 0, f"train.{field}", getattr(self, field), "more than 0"
+            )
         _require(0 <= self.momentum < 1, "train.momentum", self.momentum, "a number in [0, 1)")
         _require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
 

@@ -1,10 +1,17 @@
-"""Four CPU devices, strict rank promotion, and the switch for slow tests."""
+"""Four CPU devices, strict rank promotion, one compilation cache, and the switch for slow tests."""
 
+import getpass
 import os
+import tempfile
+from pathlib import Path
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Many tests run the same small program; most of their time would be compiling it again.
+CACHE = Path(tempfile.gettempdir()) / f"ntk_prune-tests-{getpass.getuser()}"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jax
 import pytest

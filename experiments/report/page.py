@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -157,10 +158,11 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def _runs(runs: Sequence[Run]) -> Table:
-    heads = ["run", "status", "method", "density (%)", "kept / total", "seed", "test accuracy (%)",
+    common = Path(os.path.commonpath([run.path.absolute().parent for run in runs]))
+    heads = [f"run in {common}", "status", "method", "density (%)", "kept / total", "seed", "test accuracy (%)",
              "train loss", "epochs", "pruning (s)", "hardware"]  # fmt: skip
     rows = [
-        [row.run, row.status, row.method, per_cent(row.density), _fraction(row.kept, row.total),
+        [str(Path(row.run).absolute().relative_to(common)), row.status, row.method, per_cent(row.density), _fraction(row.kept, row.total),
          str(row.seed), per_cent(row.test_accuracy), _number(row.train_loss), _number(row.epochs),
          _number(row.prune_seconds, 3), row.hardware]
         for row in tables.overview(runs).itertuples()
@@ -179,7 +181,8 @@ def _layer_tables(runs: Sequence[Run]) -> Iterator[tuple[str, int, Table]]:
     frame = tables.layers(runs)
     if not len(frame):
         return
-    for key, group in frame[frame["density"] < 1].groupby(tables.EXPERIMENT, sort=False):
+    pruned = frame[frame["density"] < 1].sort_values("density", ascending=False, kind="stable")
+    for key, group in pruned.groupby(tables.EXPERIMENT, sort=False):
         data, model, method, density = key
         collapsed = group.groupby("depth")["collapsed"].any()
         title = f"{method} at {per_cent(density)} %: {data}, {model}"

@@ -11,7 +11,9 @@ from experiments.errors import UserError
 from ntk_prune.pruners import PRUNERS
 
 CONFIG = "configs/ntksap_resnet20.py"
-CONFIGS = sorted(str(p) for p in Path("configs").glob("*.py") if p.stem not in ("__init__", "common"))
+CONFIGS = sorted(
+    str(p) for p in Path("configs").glob("*.py") if p.stem not in ("__init__", "common")
+)
 
 
 def parse(*words):
@@ -23,7 +25,9 @@ def test_every_config_has_a_default_and_a_smoke_preset(source):
     assert cli.load(source).protocol == cli.load(f"{source}:smoke").protocol
 
 
-@pytest.mark.parametrize("words", [["--config.prune.density=0.05"], ["--config.prune.density", "0.05"]])
+@pytest.mark.parametrize(
+    "words", [["--config.prune.density=0.05"], ["--config.prune.density", "0.05"]]
+)
 def test_override_with_and_without_equals(words):
     assert parse(*words).prune.density == 0.05
 
@@ -120,7 +124,12 @@ def test_help_lists_every_field_with_its_meaning(capsys):
     text = capsys.readouterr().out
     for name in cli.field_names(cli.load(CONFIG)):
         assert f"--config.{name} " in text, name
-    for part in ("Kept fraction of the prunable weights", "(default: 128)", "FLOAT", "T, how often"):
+    for part in (
+        "Kept fraction of the prunable weights",
+        "(default: 128)",
+        "FLOAT",
+        "T, how often",
+    ):
         assert part in text, part
 
 

@@ -75,7 +75,8 @@ def test_differences():
 
 def test_unwritable_directory_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write to"), Store(
-        tmp_path / "file" / "run", CONFIG
-    ).claimed():
+    with (
+        pytest.raises(UserError, match="cannot write to"),
+        Store(tmp_path / "file" / "run", CONFIG).claimed(),
+    ):
         pass
