@@ -34,7 +34,7 @@ def pruning(name: str, *, density: float, num_examples: int, batch_size: int, **
 
 
 def cifar10_resnet20(prune: PruneConfig) -> PruneAndTrain:
-    """ResNet-20 on CIFAR-10 as NTK-SAP trains it: 160 epochs, SGD 0.9, 0.1 dropped at 80 and 120."""
+    """ResNet-20 on CIFAR-10 as NTK-SAP trains it: 160 epochs, lr 0.1 dropped at 80 and 120."""
     return PruneAndTrain(
         model=model("resnet", depth=20, width=16),
         data=DataConfig("cifar10", augment="crop_flip"),
@@ -71,8 +71,9 @@ _TINY = {
 def smoke(config: PruneAndTrain) -> PruneAndTrain:
     """A tiny network of the same family, two pruning rounds, two epochs."""
     options = config.prune.options
-    if hasattr(options, "num_rounds"):
-        options = dataclasses.replace(options, num_rounds=min(2, options.num_rounds))
+    rounds = getattr(options, "num_rounds", None)
+    if rounds is not None:
+        options = dataclasses.replace(options, num_rounds=min(2, rounds))
     return dataclasses.replace(
         config,
         model=model(config.model.name, **_TINY[config.model.name]),

@@ -3,7 +3,8 @@
 paper     Wang et al., arXiv 2002.07376; recipe of arXiv 2304.02840
 command   python -m experiments.run --config configs/grasp_resnet20.py --config.data.data_dir=DIR
 presets   :digits (embedded data, about 5 minutes on a laptop), :smoke (under a minute)
-expected  not yet measured here; arXiv 2304.02840, figure 1, digitised: 87.4 % at density 0.107
+expected  not yet measured here; digitised from
+          arXiv 2304.02840, figure 1: 87.4 % at density 0.107
 """
 
 from configs import common

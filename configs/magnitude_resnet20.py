@@ -2,7 +2,7 @@
 
 paper     Baseline of arXiv 2304.02840 and its recipe
 command   python -m experiments.run --config configs/magnitude_resnet20.py --config.data.data_dir=DIR
-presets   :digits (embedded data, about 5 minutes on a laptop), :smoke (under a minute)
+presets   :digits (embedded data, 5 minutes on a laptop), :smoke (under a minute)
 expected  not yet measured here
 """
 

@@ -2,8 +2,9 @@
 
 paper     Baseline of arXiv 2304.02840 and its recipe
 command   python -m experiments.run --config configs/random_resnet20.py --config.data.data_dir=DIR
-presets   :digits (embedded data, about 5 minutes on a laptop), :smoke (under a minute)
-expected  not yet measured here; arXiv 2304.02840, figure 1, digitised: 86.3 +- 0.3 % at density 0.107
+presets   :digits (embedded data, 5 minutes on a laptop), :smoke (under a minute)
+expected  not yet measured here; digitised from
+          arXiv 2304.02840, figure 1: 86.3 +- 0.3 % at density 0.107
 """
 
 from configs import common

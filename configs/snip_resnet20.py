@@ -3,7 +3,8 @@
 paper     Lee et al., arXiv 1810.02340; recipe of arXiv 2304.02840
 command   python -m experiments.run --config configs/snip_resnet20.py --config.data.data_dir=DIR
 presets   :digits (embedded data, about 5 minutes on a laptop), :smoke (under a minute)
-expected  not yet measured here; arXiv 2304.02840, figure 1, digitised: 87.5 % at density 0.107
+expected  not yet measured here; digitised from
+          arXiv 2304.02840, figure 1: 87.5 % at density 0.107
 """
 
 from configs import common

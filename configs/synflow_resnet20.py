@@ -2,8 +2,9 @@
 
 paper     Tanaka et al., arXiv 2006.05467; recipe of arXiv 2304.02840
 command   python -m experiments.run --config configs/synflow_resnet20.py --config.data.data_dir=DIR
-presets   :digits (embedded data, about 5 minutes on a laptop), :smoke (under a minute)
-expected  not yet measured here; arXiv 2304.02840, figure 1, digitised: 87.0 +- 0.3 % at density 0.107
+presets   :digits (embedded data, 5 minutes on a laptop), :smoke (under a minute)
+expected  not yet measured here; digitised from
+          arXiv 2304.02840, figure 1: 87.0 +- 0.3 % at density 0.107
 """
 
 from configs import common

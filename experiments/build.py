@@ -26,7 +26,7 @@ from ntk_prune.pruners import PRUNERS, controls
 from ntk_prune.streams import stream
 from ntk_prune.types import Array, Batch, Model, Params, Pruner, State
 
-AUGMENTATIONS: dict[str, Callable] = {
+AUGMENTATIONS: dict[str, data.Augment] = {
     "none": data.identity,
     "crop": data.pad_crop_flip(flip=False),
     "crop_flip": data.pad_crop_flip(),
@@ -196,7 +196,7 @@ def make_optimizer(
     )
 
 
-def _preparation(augment: Callable, key: Array, normalise: Callable) -> Callable:
+def _preparation(augment: data.Augment, key: Array, normalise: Callable[[Array], Array]):
     def prepare(step: Array, index: Array, x: Array) -> Array:
         return normalise(data.augment_batch(augment, key, step, index, x))
 

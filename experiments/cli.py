@@ -18,8 +18,8 @@ from typing import Any
 
 import tyro
 
-from experiments.errors import UserError
 from experiments.config import Experiment, Options, nearest, to_dict
+from experiments.errors import UserError
 
 USAGE = "python -m experiments.run --config configs/FILE.py[:preset] [--config.FIELD=VALUE ...]"
 

@@ -46,7 +46,7 @@ _NOT_OPTIONS = ("num_classes",)
 
 @functools.cache
 def options_class(factory: Callable) -> type[Options]:
-    """The frozen dataclass of a factory's arguments, with their types, defaults and descriptions."""
+    """The frozen dataclass of a factory's arguments: types, defaults and descriptions."""
     hints = typing.get_type_hints(factory)
     fields = [
         (name, hints[name], dataclasses.field(default=parameter.default))
@@ -91,7 +91,7 @@ class _Named:
             self._try(factory)
 
     def _try(self, factory: Callable) -> None:
-        """Make the object once, which is cheap, so that bad options fail with the config."""
+        """Make the object once, which is cheap: bad options fail with the config."""
         try:
             factory(**vars(self.options))
         except ValueError as error:
@@ -152,7 +152,7 @@ class PruneConfig(_Named):
     density: float = 0.107374
     """Kept fraction of the prunable weights, in (0, 1]."""
     control: Literal["none", "shuffle", "reinit", "invert"] = "none"
-    """Sanity check: shuffle the mask within layers, train other initial weights, or keep the lowest."""
+    """Sanity check: shuffle the mask within layers, train other weights, or keep the lowest."""
     num_examples: int = 100
     """Training images that the criterion sees (NTK-SAP takes only their number and shape)."""
     batch_size: int = 100

@@ -33,7 +33,7 @@ class Store:
 
     @property
     def done(self) -> dict[str, Any] | None:
-        """The final numbers, or None while the run is unfinished. UserError if it is another run."""
+        """The final numbers, or None while unfinished. UserError if it is another run."""
         self._check_config()
         return self.read_json("DONE") if self.has("DONE") else None
 
@@ -43,7 +43,7 @@ class Store:
         self._check_config()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / ".lock", "w")
+            lock = open(self.path / ".lock", "w")  # noqa: SIM115 (closed below)
         except OSError as error:
             raise UserError(f"cannot write to {self.path}: {error.strerror}") from None
         with lock:

@@ -158,14 +158,15 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def _runs(runs: Sequence[Run]) -> Table:
-    common = Path(os.path.commonpath([run.path.absolute().parent for run in runs]))
-    heads = [f"run in {common}", "status", "method", "density (%)", "kept / total", "seed", "test accuracy (%)",
-             "train loss", "epochs", "pruning (s)", "hardware"]  # fmt: skip
+    paths = [run.path.absolute() for run in runs]
+    common = os.path.commonpath([path.parent for path in paths])
+    heads = [f"run in {common}", "status", "method", "density (%)", "kept / total", "seed",
+             "test accuracy (%)", "train loss", "epochs", "pruning (s)", "hardware"]  # fmt: skip
     rows = [
-        [str(Path(row.run).absolute().relative_to(common)), row.status, row.method, per_cent(row.density), _fraction(row.kept, row.total),
-         str(row.seed), per_cent(row.test_accuracy), _number(row.train_loss), _number(row.epochs),
-         _number(row.prune_seconds, 3), row.hardware]
-        for row in tables.overview(runs).itertuples()
+        [str(path.relative_to(common)), row.status, row.method, per_cent(row.density),
+         _fraction(row.kept, row.total), str(row.seed), per_cent(row.test_accuracy),
+         _number(row.train_loss), _number(row.epochs), _number(row.prune_seconds, 3), row.hardware]
+        for path, row in zip(paths, tables.overview(runs).itertuples(), strict=True)
     ]  # fmt: skip
     return Table(heads, rows, (3, 4, 5, 6, 7, 8, 9))
 

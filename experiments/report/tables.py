@@ -135,7 +135,6 @@ def overview(runs: Sequence[Run]) -> Frame:
     """One row per run: what it was, what it kept, what it reached, how long and on what."""
     frame = labels(runs)
     pruned = [run.pruning or {} for run in runs]
-    frame["run"] = [str(run.path) for run in runs]
     frame["kept"] = [p.get("kept") for p in pruned]
     frame["total"] = [p.get("total") for p in pruned]
     frame["test_accuracy"] = [run.last("test/accuracy") for run in runs]
