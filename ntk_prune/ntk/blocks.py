@@ -1,0 +1,137 @@
+"""A kernel built block by block: chunks of examples, on one or several devices, in bounded memory.
+
+Row features of a group of chunks stay resident while column features stream past them. The rows
+are dealt out over the devices; each block is computed where its row features are, by the same
+program whatever the number of devices.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ntk_prune.ntk.cost import Cost
+from ntk_prune.ntk.layerwise import Plan
+from ntk_prune.types import Array
+
+Variables = tuple[Any, Any]  # parameters (masked) and state
+
+
+class Engine(NamedTuple):
+    """A way to compute blocks.
+
+    Attributes:
+        plan: What is differentiated.
+        cost: What it costs, and the chunk size.
+        rows: ``rows(variables, x chunk) -> features`` of a chunk of rows.
+        columns: The same for columns; None where they are the same features.
+        product: ``product(variables, row features, column features) -> block``, as
+            ``[c, m, d, m]`` or, for ``outputs="trace"``, ``[c, d]``.
+    """
+
+    plan: Plan
+    cost: Cost
+    rows: Callable[[Variables, Array], Any]
+    columns: Callable[[Variables, Array], Any] | None
+    product: Callable[[Variables, Any, Any], Array]
+
+
+def compute(
+    engine: Engine,
+    variables: Variables,
+    x1: Array,
+    x2: Array | None,
+    devices: Sequence[jax.Device],
+    progress: bool | None,
+) -> np.ndarray:
+    """The whole kernel on the host; the upper half only, and its mirror image, without ``x2``."""
+    chunk, symmetric = engine.cost.chunk, x2 is None
+    rows = _chunks(x1, chunk)
+    columns = rows if x2 is None else _chunks(x2, chunk)
+    n2 = x1.shape[0] if x2 is None else x2.shape[0]
+    kernel = _Kernel(x1.shape[0], n2, chunk, engine.plan, symmetric)
+    placed = [jax.device_put(variables, device) for device in devices]
+    group = math.ceil(engine.cost.resident / chunk)
+    total = len(rows) * (len(rows) + 1) // 2 if symmetric else len(rows) * len(columns)
+
+    def features(make: Callable, chunks: list, index: int):
+        where = index % len(devices)
+        return make(placed[where], jax.device_put(chunks[index], devices[where]))
+
+    def block(r: int, row, column) -> Array:
+        where = r % len(devices)
+        return engine.product(placed[where], row, jax.device_put(column, devices[where]))
+
+    with _progress_bar(progress, total) as bar:
+        for members in _groups(len(rows), group):
+            held = {}
+            for r in members:
+                held[r] = features(engine.rows, rows, r)
+                if r % len(devices) == len(devices) - 1:  # as many chunks in flight as devices
+                    jax.block_until_ready(held[r])
+            for c in range(members[0] if symmetric else 0, len(columns)):
+                reuse = symmetric and engine.columns is None and c in held
+                column = held[c] if reuse else features(engine.columns or engine.rows, columns, c)
+                pairs = [r for r in members if not symmetric or r <= c]
+                made = [block(r, held[r], column) for r in pairs]
+                for r, values in zip(pairs, made, strict=True):
+                    kernel.put(r, c, np.asarray(values))
+                    bar.update()
+    return kernel.values
+
+
+class _Kernel:
+    """The kernel under construction; a block also fills its mirror image when symmetric."""
+
+    def __init__(self, n1: int, n2: int, chunk: int, plan: Plan, symmetric: bool):
+        self.full, self.trace = plan.outputs == "full", plan.outputs == "trace"
+        self.chunk, self.symmetric = chunk, symmetric
+        self.shape = (n1, n2) + ((plan.num_outputs,) * 2 if self.full else ())
+        self.values: np.ndarray = np.empty(0)
+
+    def put(self, r: int, c: int, block: np.ndarray) -> None:
+        """Write the block of row chunk ``r`` and column chunk ``c``."""
+        if self.values.size == 0:
+            self.values = np.empty(self.shape, block.dtype)
+        if self.full:
+            block = block.transpose(0, 2, 1, 3)
+        elif not self.trace:
+            block = block[:, 0, :, 0]
+        i, j = r * self.chunk, c * self.chunk
+        block = block[: self.shape[0] - i, : self.shape[1] - j]
+        if self.symmetric and r == c:  # both triangles were computed: make them agree exactly
+            block = (block + _mirror(block)) / 2
+        self.values[i : i + block.shape[0], j : j + block.shape[1]] = block
+        if self.symmetric and r != c:
+            self.values[j : j + block.shape[1], i : i + block.shape[0]] = _mirror(block)
+
+
+def _mirror(block: np.ndarray) -> np.ndarray:
+    """``K[j, i, l, k]`` of ``K[i, j, k, l]``."""
+    return block.transpose(1, 0, 3, 2) if block.ndim == 4 else block.T
+
+
+def _groups(num_chunks: int, size: int) -> Iterator[range]:
+    """Consecutive ranges of at most ``size`` chunks."""
+    for start in range(0, num_chunks, size):
+        yield range(start, min(start + size, num_chunks))
+
+
+def _chunks(x: Array, size: int) -> list[np.ndarray]:
+    """Chunks of exactly ``size`` examples; the last is filled up with its last example."""
+    host = np.asarray(x)
+    parts = [host[i : i + size] for i in range(0, len(host), size)]
+    missing = size - len(parts[-1])
+    parts[-1] = np.concatenate([parts[-1], np.repeat(host[-1:], missing, axis=0)])
+    return parts
+
+
+def _progress_bar(wanted: bool | None, total: int) -> Any:
+    """A bar over blocks; by default only where standard error is a terminal."""
+    from tqdm import tqdm
+
+    shown = sys.stderr.isatty() if wanted is None else wanted
+    return tqdm(total=total, desc="kernel blocks", disable=not shown, leave=False)

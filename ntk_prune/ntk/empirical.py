@@ -1,0 +1,168 @@
+"""Exact empirical neural tangent kernels of any function, masked or not.
+
+``K[i, j, k, l] = <d f_k(x_i) / d theta, d f_l(x_j) / d theta>`` for ``f(params * mask)`` (Jacot
+et al., arXiv 1806.07572). What is returned is named, because codes differ in it:
+
+==========  ============  ==========================================================
+outputs     shape         entry
+==========  ============  ==========================================================
+full        [n1,n2,C,C]   the whole kernel
+trace       [n1,n2]       ``sum_k K[i,j,k,k]`` (a sum, not a mean over outputs)
+sum         [n1,n2]       ``sum_kl K[i,j,k,l]``: the gradient of the sum of the logits
+class:k     [n1,n2]       ``K[i,j,k,k]``
+==========  ============  ==========================================================
+"""
+
+from collections.abc import Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ntk_prune.ntk import blocks, engines, oracle
+from ntk_prune.ntk.cost import Cost
+from ntk_prune.ntk.jacobian import Function, masked
+from ntk_prune.types import Array, Mask, Model, Params, State
+
+BACKENDS = ("auto", *engines.ENGINES, "neural_tangents")
+
+
+def empirical_ntk(
+    f: Function,
+    params: Params,
+    x1: Array,
+    x2: Array | None = None,
+    *,
+    state: State = None,
+    mask: Mask | None = None,
+    outputs: str = "full",
+    wrt: str = "all",
+    backend: str = "auto",
+    accumulate: str | None = None,
+    chunk: int | None = None,
+    memory_limit: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    progress: bool | None = None,
+) -> np.ndarray:
+    """The empirical NTK between ``x1 [n1, ...]`` and ``x2 [n2, ...]``, on the host.
+
+    Without ``x2`` the kernel is symmetric and only half of it is computed. The cost falls with the
+    density of ``mask``, since only surviving coordinates are contracted.
+
+    Args:
+        f: ``f(params, x [B, ...]) -> [B, C]``, each output row depending on its own example alone;
+            or a ``Model``, which is run under the running statistics in ``state``.
+        params: The parameters; where ``mask`` is given the network is ``f(params * mask)``.
+        x1: Inputs.
+        x2: Other inputs; None for ``x1`` itself.
+        state: The state of a ``Model``.
+        mask: A boolean tree of the treedef of ``params``.
+        outputs: ``"full"``, ``"trace"``, ``"sum"`` or ``"class:k"``; see the module.
+        wrt: ``"all"`` parameters or only the ``"prunable"`` ones (convolution and linear kernels).
+        backend: ``"layerwise"`` (input rows times output gradients), ``"jacobian"`` (reverse mode,
+            vmapped), ``"vector_products"``, ``"neural_tangents"`` (the oracle), or ``"auto"``, the
+            one with the fewest counted operations that fits.
+        accumulate: ``"float32"`` or ``"float64"`` products; default the type of the inputs.
+        chunk: Examples differentiated at a time; default from the memory estimate.
+        memory_limit: Bytes to stay under; default 80% of what is free now.
+        devices: Devices over which the rows are spread; the numbers do not depend on them.
+        progress: Whether to show a bar; default only on a terminal.
+
+    Returns:
+        ``[n1, n2, C, C]`` for ``"full"``, else ``[n1, n2]``.
+
+    Raises:
+        ValueError: for an unknown word, a mask that does not fit, or a function that couples the
+            examples of a batch, such as batch norm under batch statistics.
+        FloatingPointError: for non-finite Jacobians, naming the input rows.
+        MemoryError: when the kernel cannot fit, with the bytes it needs.
+
+    >>> w = {"kernel": jnp.array([[1.0, -1.0], [2.0, 0.5]])}
+    >>> x = jnp.array([[3.0, 4.0], [1.0, 0.0]])
+    >>> empirical_ntk(lambda p, x: x @ p["kernel"], w, x, outputs="trace").tolist()
+    [[50.0, 6.0], [6.0, 2.0]]
+    """
+    _check(f, state, x1, x2, backend)
+    if backend == "neural_tangents":
+        return oracle.empirical(f, params, x1, x2, state=state, mask=mask, outputs=outputs, wrt=wrt)
+    problem = engines.Problem(f, masked(params, mask), state, mask, x1, x2, outputs, wrt)
+    used = list(devices or jax.devices()[:1])
+    with jax.default_matmul_precision("highest"):
+        check_uncoupled(f, problem.params, x1)
+        engine = engines.choose(problem, backend, accumulate, chunk, memory_limit, used[0])
+        variables = (problem.params, state)
+        kernel = blocks.compute(engine, variables, x1, x2, used, progress)
+    _check_finite(kernel, x2 is None)
+    return kernel
+
+
+def estimate(
+    f: Function,
+    params: Params,
+    x1: Array,
+    x2: Array | None = None,
+    *,
+    state: State = None,
+    mask: Mask | None = None,
+    outputs: str = "full",
+    wrt: str = "all",
+    backend: str = "auto",
+    accumulate: str | None = None,
+    chunk: int | None = None,
+    memory_limit: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Cost:
+    """What ``empirical_ntk`` with the same arguments will do and cost, without running it.
+
+    ``print(estimate(...))`` is the dry run. ``x1`` and ``x2`` may be ``jax.ShapeDtypeStruct``.
+    """
+    _check(f, state, x1, x2, backend)
+    problem = engines.Problem(f, masked(params, mask), state, mask, x1, x2, outputs, wrt)
+    device = list(devices or jax.devices())[0]
+    return engines.choose(problem, backend, accumulate, chunk, memory_limit, device).cost
+
+
+def check_uncoupled(f: Function, params: Params, x: Array) -> None:
+    """Raise ValueError if an example's output of a plain ``f`` depends on the rest of its batch."""
+    if isinstance(f, Model) or not jnp.issubdtype(x.dtype, jnp.floating):
+        return
+    pair = jnp.concatenate([x[:1], 1 - x[:1]])
+    together, alone = jax.jit(f)(params, pair)[:1], jax.jit(f)(params, pair[:1])
+    scale = np.abs(alone).max(initial=0.0)
+    if np.isfinite(scale) and np.abs(together - alone).max(initial=0.0) > 1e-3 * (scale + 1e-12):
+        raise ValueError(
+            "the output for an example changes with the other examples of its batch (batch norm in "
+            "batch-statistics mode?): its kernel is not defined; use running statistics"
+        )
+
+
+def _check(f: Function, state: State, x1: Array, x2: Array | None, backend: str) -> None:
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    if isinstance(f, Model) and state is None:
+        raise ValueError("the kernel of a Model needs its `state` ({} where it has none)")
+    if not isinstance(f, Model) and state is not None:
+        raise ValueError("`state` belongs to a Model; bind it into the function f(params, x)")
+    if x2 is not None and x2.shape[1:] != x1.shape[1:]:
+        raise ValueError(f"inputs differ in shape: {x1.shape[1:]} and {x2.shape[1:]} an example")
+    if x1.shape[0] == 0 or (x2 is not None and x2.shape[0] == 0):
+        raise ValueError("the kernel of no inputs was asked for")
+
+
+def _check_finite(kernel: np.ndarray, symmetric: bool) -> None:
+    """Raise FloatingPointError naming the inputs whose Jacobians are not finite."""
+    bad = ~np.isfinite(kernel.reshape(*kernel.shape[:2], -1)).all(-1)
+    if not bad.any():
+        return
+    named = [("x1", bad.all(1))] + ([] if symmetric else [("x2", bad.all(0))])
+    text = "; ".join(f"rows {_listed(rows)} of {x}" for x, rows in named if rows.any())
+    raise FloatingPointError(
+        f"non-finite Jacobian at {text}: look for NaN or infinite inputs or parameters there"
+        if text
+        else f"{int(bad.sum())} kernel entries overflow: use accumulate='float64'"
+    )
+
+
+def _listed(rows: Iterable[bool]) -> str:
+    indices = np.flatnonzero(rows).tolist()
+    return ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")
