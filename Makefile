@@ -17,7 +17,7 @@ run: $(VENV)/installed  ## prune with NTK-SAP and train on the embedded digits, 
 	$(BIN)/python -m experiments.report $(RUN)
 
 test: $(VENV)/installed  ## every test that a CPU can run, and the documented examples
-	$(BIN)/python -m pytest -n 2 --doctest-modules ntk_prune tests
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
