@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ntk_prune.models.convnet import convnet
 from ntk_prune.models.lenet import lenet5
 from ntk_prune.models.linen import BatchNorm, model
 from ntk_prune.models.mlp import lenet_300_100, mlp
@@ -11,10 +12,21 @@ from ntk_prune.types import Model
 
 MODELS: dict[str, Callable[..., Model]] = {
     "mlp": mlp,
+    "convnet": convnet,
     "lenet_300_100": lenet_300_100,
     "lenet5": lenet5,
     "resnet": resnet,
     "vgg": vgg,
 }
 
-__all__ = ["MODELS", "BatchNorm", "lenet5", "lenet_300_100", "mlp", "model", "resnet", "vgg"]
+__all__ = [
+    "MODELS",
+    "BatchNorm",
+    "convnet",
+    "lenet5",
+    "lenet_300_100",
+    "mlp",
+    "model",
+    "resnet",
+    "vgg",
+]

@@ -11,6 +11,7 @@ from ntk_prune.models import MODELS, BatchNorm, lenet5, mlp, model, resnet, vgg
 
 TINY = {
     "mlp": (mlp((8, 6), 5), (6, 6, 1)),
+    "convnet": (MODELS["convnet"]((4, 6), (1, 2), 5), (6, 6, 3)),
     "lenet_300_100": (MODELS["lenet_300_100"](5), (6, 6, 1)),
     "lenet5": (lenet5(5), (12, 12, 1)),
     "resnet": (resnet(8, 4, 5), (8, 8, 3)),

@@ -1,0 +1,106 @@
+"""PyTorch names and layouts -> Flax variables. Pure arrays; reads no files and needs no PyTorch.
+
+Convolution kernels OIHW -> HWIO, linear weights [out, in] -> [in, out], batch norm's weight, bias,
+running_mean, running_var -> scale, bias, mean, var.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ntk_prune.masks import path_of
+from ntk_prune.types import Params, State
+
+ModuleName = Callable[[str], str]
+"""``'blocks_3/shortcut_conv' -> 'blocks.3.shortcut.0'``: our module -> the PyTorch module."""
+
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+def kernel(weight: np.ndarray) -> np.ndarray:
+    """A convolution's OIHW -> HWIO, a linear layer's [out, in] -> [in, out].
+
+    >>> kernel(np.zeros((16, 3, 5, 5))).shape, kernel(np.zeros((10, 64))).shape
+    ((5, 5, 3, 16), (64, 10))
+    """
+    return weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
+
+
+def resnet_name(module: str) -> str:
+    """The name in the CIFAR ResNets of the lottery-ticket codes.
+
+    >>> resnet_name("blocks_3/shortcut_conv"), resnet_name("blocks_0/bn1"), resnet_name("fc")
+    ('blocks.3.shortcut.0', 'blocks.0.bn1', 'fc')
+    """
+    name = re.sub(r"^blocks_(\d+)/", r"blocks.\1.", module)
+    return name.replace("shortcut_conv", "shortcut.0").replace("shortcut_bn", "shortcut.1")
+
+
+def in_order(modules: Sequence[str], torch_modules: Sequence[str]) -> ModuleName:
+    """Pair two lists of modules, for networks that are a sequence of layers.
+
+    >>> in_order(["fc0", "fc1"], ["1", "3"])("fc1")
+    '3'
+    """
+    if len(modules) != len(torch_modules):
+        raise ValueError(
+            f"expected {len(modules)} layers, got {len(torch_modules)}: {', '.join(torch_modules)}"
+        )
+    return dict(zip(modules, torch_modules, strict=True)).__getitem__
+
+
+def from_torch(
+    tensors: Mapping[str, np.ndarray], params: Params, state: State, module_name: ModuleName
+) -> tuple[Params, State]:
+    """``(params, state)`` of the structure of those given, with the values of ``tensors``.
+
+    ``params`` and ``state`` may be ``jax.eval_shape`` of the model's ``init``. Counters
+    (``num_batches_tracked``) are left out. Raises ValueError naming missing and unused tensors and
+    shapes that do not fit.
+    """
+    used: set[str] = set()
+
+    def take(path, like: Any) -> np.ndarray | None:
+        name = torch_name(path, module_name)
+        used.add(name)
+        return _fitting(name, tensors[name], path, like) if name in tensors else None
+
+    taken = jax.tree_util.tree_map_with_path(take, {"params": params, "state": state})
+    check_names(used, tensors)
+    return taken["params"], taken["state"]
+
+
+def torch_name(key_path, module_name: ModuleName) -> str:
+    """The PyTorch name of a leaf of ``{"params": ..., "state": {"batch_stats": ...}}``."""
+    path = path_of(key_path)
+    modules = path[1:-1] if path[0] == "params" else path[2:-1]
+    return f"{module_name('/'.join(modules))}.{_LEAVES[path[-1]]}"
+
+
+def check_names(expected: Iterable[str], given: Iterable[str]) -> None:
+    """Raise ValueError naming what is missing from ``given`` and what nobody asked for."""
+    expected = set(expected)
+    given = {name for name in given if not name.endswith("num_batches_tracked")}
+    problems = [
+        f"{word}: {', '.join(sorted(names))}"
+        for word, names in (("missing", expected - given), ("not used", given - expected))
+        if names
+    ]
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def _fitting(name: str, tensor: np.ndarray, key_path, like: Any) -> np.ndarray:
+    array = kernel(tensor) if path_of(key_path)[-1] == "kernel" else np.asarray(tensor)
+    if array.shape != like.shape:
+        raise ValueError(f"{name}: shape {tensor.shape} does not fit a layer of shape {like.shape}")
+    return array

@@ -1,0 +1,317 @@
+"""This project's scores against reference files: ``python -m tools.parity FILE.npz ...``.
+
+A file holds the weights, inputs, masks and random draws of one network under PyTorch names and
+layouts, and what the published implementations computed from them in float64. A line per quantity,
+
+    <file> <quantity> max_rel_err=<x>
+
+where ``x`` is the largest error relative to the largest entry of the layer (of the array for
+logits, kernels and counts). Runs in float64 on the CPU. Exit status: 1 if an error exceeds 1e-5,
+2 if a file cannot be read.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ntk_prune import masks
+from ntk_prune.interop import torch_layout
+from ntk_prune.models import convnet, mlp, resnet
+from ntk_prune.pruners import PRUNERS
+from ntk_prune.pruners.ntksap import redraw
+from ntk_prune.pruners.ntksap import saliency as ntksap_saliency
+from ntk_prune.pruners.synflow import saliency as synflow_saliency
+from ntk_prune.types import Batch, Mask, Model, Params, State
+
+TOLERANCE = 1e-5
+EPSILON = 0.01  # what the files' perturbations are multiplied with
+
+Arrays = Mapping[str, np.ndarray]
+Pairs = list[tuple[np.ndarray, np.ndarray]]  # (ours, reference), to be compared each on its scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A file's contents, its network rebuilt here, and the names that connect the two."""
+
+    arrays: Arrays
+    model: Model
+    params: Params
+    state: State
+    mask: Mask
+    torch_names: dict[str, str]  # 'blocks_0/conv1/kernel' -> 'blocks.0.conv1.weight'
+
+    def images(self, name: str) -> jax.Array:
+        """Inputs [B, C, H, W] as the network takes them: NHWC, or flat in the order CHW."""
+        x = self.arrays[name].astype(np.float64)
+        flat = self.arrays[f"state/{self.arrays['prunable'][0]}"].ndim == 2
+        return jnp.asarray(x.reshape(len(x), -1) if flat else x.transpose(0, 2, 3, 1))
+
+    def kernels(self, prefix: str) -> dict[str, np.ndarray]:
+        """The arrays ``prefix/<torch name>`` under our names in our layout."""
+        return {
+            ours: torch_layout.kernel(self.arrays[f"{prefix}/{theirs}"])
+            for ours, theirs in self.torch_names.items()
+        }
+
+    def tree(self, prefix: str, like: Params) -> Params:
+        """``like`` with its prunable leaves replaced by the arrays ``prefix/<torch name>``."""
+        kernels = self.kernels(prefix)
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: jnp.asarray(kernels.get(masks.name_of(path), leaf), leaf.dtype), like
+        )
+
+
+def load(path: str) -> Reference:
+    """Read a file and rebuild its network. Raises ValueError or OSError with one clear line."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise ValueError(f"not an .npz file: {error}") from None
+    if not isinstance(arrays, dict) or not {"meta", "prunable", "x"} <= arrays.keys():
+        raise ValueError("not a reference file: it has no meta, prunable or x")
+    meta = json.loads(str(arrays["meta"]))
+    tensors = {k.removeprefix("state/"): v for k, v in arrays.items() if k.startswith("state/")}
+    model, module_name = architecture(meta, tensors, [str(n) for n in arrays["prunable"]])
+    reference = Reference(arrays, model, None, None, None, {})
+    like = jax.eval_shape(model.init, jax.random.key(0), reference.images("x"))
+    params, state = torch_layout.from_torch(tensors, *like, module_name)
+    params, state = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (params, state))
+    names = _kernel_names(params, module_name)
+    torch_layout.check_names(names.values(), map(str, arrays["prunable"]))
+    reference = Reference(arrays, model, params, state, None, names)
+    return dataclasses.replace(reference, mask=reference.tree("mask", masks.ones_like(params)))
+
+
+def architecture(
+    meta: dict, tensors: Arrays, prunable: list[str]
+) -> tuple[Model, torch_layout.ModuleName]:
+    """The network of the file, from the names and shapes of its weights, and how names map."""
+    shapes = [tensors[name].shape for name in prunable]
+    modules = [name.removesuffix(".weight") for name in prunable]
+    classes = shapes[-1][0]
+    if blocks := {int(n) for n in re.findall(r"blocks\.(\d+)\.conv1", " ".join(modules))}:
+        return resnet(2 * len(blocks) + 2, shapes[0][0], classes), torch_layout.resnet_name
+    if all(len(shape) == 2 for shape in shapes):
+        widths = tuple(shape[0] for shape in shapes[:-1])
+        ours = [f"fc{i}" for i in range(len(shapes))]
+        network = mlp(widths, classes, bias=any(name.endswith(".bias") for name in tensors))
+        return network, torch_layout.in_order(ours, modules)
+    if meta.get("arch") == "cnn":
+        channels, strides = zip(*(layer[1:] for layer in meta["layers"]), strict=True)
+        ours = [*(f"conv{i}" for i in range(len(channels))), "fc"]
+        return convnet(channels, strides, classes), torch_layout.in_order(ours, modules)
+    raise ValueError(f"unknown architecture {meta.get('arch')!r}")
+
+
+def _kernel_names(params: Params, module_name: torch_layout.ModuleName) -> dict[str, str]:
+    paths = jax.tree_util.tree_flatten_with_path({"params": params})[0]
+    return {
+        masks.name_of(path).removeprefix("params/"): torch_layout.torch_name(path, module_name)
+        for path, _ in paths
+        if masks.is_kernel(masks.path_of(path))
+    }
+
+
+def logits(reference: Reference, *, name: str, train: bool) -> Pairs:
+    """The outputs [B, C] of the masked network."""
+    pruned = masks.apply(reference.params, reference.mask)
+    apply = jax.jit(functools.partial(reference.model.apply, train=train))
+    return [(apply(pruned, reference.state, reference.images("x"))[0], reference.arrays[name])]
+
+
+def layerwise(reference: Reference, scores: Params, name: str) -> Pairs:
+    """Each prunable layer of ``scores`` beside the file's."""
+    expected = reference.kernels(name)
+    return [(np.asarray(s), expected[layer]) for layer, s in masks.leaves(scores)]
+
+
+def pruner_score(reference: Reference, *, name: str, pruner: str) -> Pairs:
+    """A score on the file's one batch, as the pruner computes it."""
+    batches = Batch(reference.images("x")[None], jnp.asarray(reference.arrays["y"])[None])
+    r = reference
+    score = PRUNERS[pruner]().score
+    scores = score(jax.random.key(0), r.model, r.params, r.state, r.mask, batches)
+    return layerwise(reference, scores, name)
+
+
+def synflow_score(reference: Reference) -> Pairs:
+    """SynFlow's score before its normalisation."""
+    r = reference
+    saliency = jax.jit(functools.partial(synflow_saliency, r.model))
+    ones = jnp.ones_like(r.images("x")[:1])
+    return layerwise(r, saliency(r.params, r.state, r.mask, ones), "synflow")
+
+
+def ntksap_score(reference: Reference) -> Pairs:
+    """NTK-SAP's score over the recorded draws of weights, inputs and perturbations."""
+    r = reference
+    saliency = jax.jit(functools.partial(ntksap_saliency, r.model))
+    initial = jax.tree_util.tree_map_with_path(_initial_value, r.params)
+    sums = jax.tree.map(jnp.zeros_like, r.params)
+    draws = sum(key.startswith("ntksap_input_") for key in r.arrays)
+    for i in range(draws):
+        weights = redraw(r.params, r.tree(f"ntksap_weights_{i}", initial))
+        delta = r.tree(f"ntksap_delta_{i}", masks.only_prunable(r.params))
+        delta = jax.tree.map(lambda d: EPSILON * d, masks.only_prunable(delta))
+        saliencies = saliency(weights, r.state, r.mask, r.images(f"ntksap_input_{i}"), delta)
+        sums = jax.tree.map(jnp.add, sums, saliencies)
+    return layerwise(r, masks.apply(jax.tree.map(jnp.abs, sums), r.mask), "ntksap")
+
+
+def _initial_value(path, leaf: jax.Array) -> jax.Array:
+    """Batch norm's parameters before training: scale 1, shift 0."""
+    return jnp.ones_like(leaf) if masks.path_of(path)[-1] == "scale" else jnp.zeros_like(leaf)
+
+
+def magnitude_counts(reference: Reference, *, name: str) -> Pairs:
+    """Weights per layer, in the file's order, that magnitude pruning keeps of the dense network.
+
+    The files round the number of pruned weights down: ``n - int((1 - d) n)`` are kept.
+    """
+    r = reference
+    scope, density = re.fullmatch(r"mag_keep_(global|local)_(.*)", name).groups()
+    scores = jax.tree.map(np.abs, r.params)
+    dense = masks.ones_like(r.params)
+    if scope == "global":
+        counts = _counts(scores, dense, float(density))
+    else:
+        layers = zip(masks.leaves(scores), masks.leaves(dense), strict=True)
+        counts = {
+            name: _counts({"kernel": s}, {"kernel": m}, float(density))["kernel"]
+            for (name, s), (_, m) in layers
+        }
+    by_torch_name = {r.torch_names[layer]: kept for layer, kept in counts.items()}
+    ours = np.array([by_torch_name[str(theirs)] for theirs in r.arrays["prunable"]])
+    return [(ours, r.arrays[name])]
+
+
+def _counts(scores: Params, mask: Mask, density: float) -> dict[str, int]:
+    n = sum(total for _, total in masks.layer_counts(mask).values())
+    kept = n - int((1 - density) * n)
+    pruned = masks.keep_top(scores, mask, kept / n)
+    return {name: kept for name, (kept, _) in masks.layer_counts(pruned).items()}
+
+
+def kernel_matrix(reference: Reference, *, name: str) -> Pairs:
+    """The empirical NTK [b, b, C, C] of the first inputs, running statistics."""
+    expected = reference.arrays[name]
+    return [(_kernel(reference, len(expected), name == "ntk_prunable"), expected)]
+
+
+def kernel_eigenvalues(reference: Reference) -> Pairs:
+    """The eigenvalues of the kernel in the prunable weights as one matrix, ascending."""
+    b, _, c, _ = reference.arrays["ntk_prunable"].shape
+    matrix = _kernel(reference, b, True).transpose(0, 2, 1, 3).reshape(b * c, b * c)
+    expected = np.sort(reference.arrays["ntk_eigs_prunable"])
+    return [(np.linalg.eigvalsh(matrix), expected)]
+
+
+@functools.partial(jax.jit, static_argnames=("model", "only_prunable"))
+def _jacobian(model, params, state, mask, x, only_prunable):
+    """``df_c(x_b; theta * m) / dtheta`` as [b, C, P]."""
+
+    def of_one(x):
+        def f(params):
+            return model.apply(masks.apply(params, mask), state, x[None], train=False)[0][0]
+
+        jacobian = jax.jacrev(f)(params)
+        if only_prunable:
+            return jnp.concatenate(
+                [leaf.reshape(len(leaf), -1) for _, leaf in masks.leaves(jacobian)], 1
+            )
+        return jnp.concatenate(
+            [leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(jacobian)], 1
+        )
+
+    return jax.vmap(of_one)(x)
+
+
+def _kernel(r: Reference, count: int, only_prunable: bool) -> np.ndarray:
+    x = r.images("x")[:count]
+    jacobian = np.asarray(_jacobian(r.model, r.params, r.state, r.mask, x, only_prunable))
+    return np.einsum("icp,jdp->ijcd", jacobian, jacobian, optimize=True)
+
+
+QUANTITIES: dict[str, Callable[..., Pairs]] = {
+    "logits": functools.partial(logits, name="logits", train=False),
+    "logits_eval": functools.partial(logits, name="logits_eval", train=False),
+    "logits_train": functools.partial(logits, name="logits_train", train=True),
+    "mag": functools.partial(pruner_score, name="mag", pruner="magnitude"),
+    "snip": functools.partial(pruner_score, name="snip", pruner="snip"),
+    "itersnip": functools.partial(pruner_score, name="itersnip", pruner="itersnip"),
+    "grasp": functools.partial(pruner_score, name="grasp", pruner="grasp"),
+    "synflow": synflow_score,
+    "ntksap": ntksap_score,
+    "ntk_prunable": functools.partial(kernel_matrix, name="ntk_prunable"),
+    "ntk_all": functools.partial(kernel_matrix, name="ntk_all"),
+    "ntk_eigs_prunable": kernel_eigenvalues,
+}
+_INPUTS = re.compile(r"meta|prunable|x|y|state|mask|ntksap_(weights|delta|input)_\d+")
+
+
+def quantity(name: str) -> Callable[[Reference], Pairs] | None:
+    """What computes the quantity ``name``; None if nothing here does."""
+    if name.startswith("mag_keep_"):
+        return functools.partial(magnitude_counts, name=name)
+    return QUANTITIES.get(name)
+
+
+def max_rel_err(pairs: Pairs) -> float:
+    """``max |ours - reference| / max |reference|``, the largest over the pairs; NaN gives inf."""
+    errors = []
+    for ours, expected in pairs:
+        difference = np.abs(np.asarray(ours) - expected).max()
+        error = difference / np.abs(expected).max() if difference else 0.0
+        errors.append(np.inf if np.isnan(error) else float(error))
+    return max(errors)
+
+
+def compare(path: str) -> float:
+    """Print the file's lines; the largest error."""
+    reference = load(path)
+    names = dict.fromkeys(key.split("/")[0] for key in reference.arrays)
+    worst, unknown = 0.0, []
+    for name in names:
+        if _INPUTS.fullmatch(name):
+            continue
+        if (compute := quantity(name)) is None:
+            unknown.append(name)
+            continue
+        error = max_rel_err(compute(reference))
+        worst = max(worst, error)
+        print(f"{Path(path).name} {name} max_rel_err={error:.2e}", flush=True)
+    if unknown:
+        print(f"{Path(path).name} unknown: {', '.join(unknown)}")
+    return worst
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compare the files given on the command line; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.parity", description=__doc__)
+    parser.add_argument("files", nargs="+", metavar="FILE.npz")
+    files = parser.parse_args(argv).files
+    worst = 0.0
+    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+        for path in files:
+            try:
+                worst = max(worst, compare(path))
+            except (OSError, ValueError) as error:
+                print(f"tools.parity: {path}: {error}", file=sys.stderr)
+                return 2
+    return int(worst > TOLERANCE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
