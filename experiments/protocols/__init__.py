@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 
+from experiments.protocols.estimators import estimators
+from experiments.protocols.ntk_theory import ntk_theory
 from experiments.protocols.prune_and_train import prune_and_train
 
 PROTOCOLS: dict[str, Callable[..., None]] = {
+    "ntk_theory": ntk_theory,
     "prune_and_train": prune_and_train,
+    "estimators": estimators,
 }

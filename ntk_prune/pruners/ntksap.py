@@ -141,11 +141,11 @@ def _trace(f, params, m, z, sigma, output):
 
 
 def redraw(params: Params, fresh: Params) -> Params:
-    """``fresh`` parameters, but the given bias of every module that has a kernel."""
+    """``fresh`` parameters in the types of ``params``, but the given bias beside a kernel."""
     if not isinstance(params, dict):
-        return fresh
+        return fresh.astype(params.dtype)
     if "kernel" in params:
-        return {**params, "kernel": fresh["kernel"]}
+        return {**params, "kernel": redraw(params["kernel"], fresh["kernel"])}
     return {name: redraw(params[name], fresh[name]) for name in params}
 
 

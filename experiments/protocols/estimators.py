@@ -1,0 +1,181 @@
+"""How NTK-SAP's finite difference, its derivative and the exact trace rank the weights.
+
+Two questions about the estimators of the same quantity, for a network with kinks and a smooth one:
+how far the ranking by finite differences is from that by the exact directional derivative on the
+same draws, and how fast each comes, with more draws, to the ranking by the exact trace.
+"""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from scipy.stats import spearmanr
+
+from experiments import build
+from experiments.config import Estimators
+from experiments.errors import user_errors
+from experiments.store import Store
+from ntk_prune import masks
+from ntk_prune.models import mlp
+from ntk_prune.pruners import ntksap
+from ntk_prune.streams import stream
+from ntk_prune.types import Batch, Key, Model
+
+REFERENCE = 1  # folded into the key of the draws that the reference ranking has to itself
+
+
+def estimators(config: Estimators, store: Store) -> None:
+    """Compare the estimators of every activation and replicate; one file per pair."""
+    with user_errors("data"):
+        dataset = build.load_data(config.data)
+    with store.claimed():
+        cells = []
+        for activation, replicate in itertools.product(
+            config.activations, range(config.replicates)
+        ):
+            name = f"cell_{activation}_{replicate}.json"
+            if not store.has(name):
+                model = mlp(config.widths, dataset.num_classes, activation)
+                x = np.zeros((1, config.num_examples, *dataset.x_train.shape[1:]), np.float64)
+                store.write_json(name, compare(config, model, x, activation, replicate))
+            cells += store.read_json(name)
+        draw_figure(cells, store.path / "estimators")
+        store.finish({"cells": len(cells)})
+        print_table(cells)
+
+
+def compare(
+    config: Estimators, model: Model, x: np.ndarray, activation: str, replicate: int
+) -> list[dict[str, Any]]:
+    """Spearman's rank correlations of one network: against epsilon and against the draws."""
+    key = jax.random.fold_in(stream(config.seed, "mask"), replicate)
+    common = {"activation": activation, "replicate": replicate}
+    cells = []
+    with jax.enable_x64(True):
+        ranking = _Rankings(model, x)
+        trace = ranking(jax.random.fold_in(key, REFERENCE), "trace", config.reference_draws)
+        for draws in config.draws:
+            derivative = ranking(key, "jvp", draws)
+            for epsilon in config.epsilons:
+                difference = ranking(key, "finite_difference", draws, epsilon)
+                for against, other in (("jvp", derivative), ("trace", trace)):
+                    cells.append(
+                        {
+                            **common,
+                            "estimator": "finite_difference",
+                            "against": against,
+                            "epsilon": epsilon,
+                            "draws": draws,
+                            "correlation": correlation(difference, other),
+                        }
+                    )
+            for estimator, scores in (("jvp", derivative), ("trace", ranking(key, "trace", draws))):
+                cells.append(
+                    {
+                        **common,
+                        "estimator": estimator,
+                        "against": "trace",
+                        "epsilon": None,
+                        "draws": draws,
+                        "correlation": correlation(scores, trace),
+                    }
+                )
+    return cells
+
+
+class _Rankings:
+    """Scores of the prunable weights of a dense network, as one vector."""
+
+    def __init__(self, model: Model, x: np.ndarray):
+        self.model, self.batches = model, Batch(x, np.zeros(x.shape[:2], int))
+        self.params, self.state = model.init(jax.random.key(0), x[0])
+        self.params = jax.tree.map(lambda p: p.astype(x.dtype), self.params)
+
+    def __call__(self, key: Key, estimator: Any, draws: int, epsilon: float = 0.01) -> np.ndarray:
+        pruner = ntksap(num_draws=draws, estimator=estimator, epsilon=epsilon)
+        mask = masks.ones_like(self.params)
+        scores = pruner.score(key, self.model, self.params, self.state, mask, self.batches)
+        return np.concatenate([np.ravel(s) for _, s in masks.leaves(scores)])
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation."""
+    return float(spearmanr(a, b).statistic)
+
+
+def print_table(cells: list[dict[str, Any]]) -> None:
+    """Means with Student-t intervals over the replicates."""
+    for row in _summary(cells).to_dict("records"):
+        epsilon = "" if row["epsilon"] == 0 else f" epsilon {row['epsilon']:g}"
+        print(
+            f"{row['activation']:<9} {row['estimator']}{epsilon}, {row['draws']} draws, against "
+            f"{row['against']}: {row['mean']:.4f} +- {row['half']:.4f} (n = {row['n']})"
+        )
+
+
+def _summary(cells: list[dict[str, Any]]):
+    """One row per setting: mean, half width of the 95 % interval (0 for one replicate), n."""
+    import pandas as pd
+
+    from experiments.report.statistics import mean_interval
+
+    frame = pd.DataFrame(cells).fillna({"epsilon": 0.0})
+    rows = []
+    keys = ["activation", "estimator", "against", "epsilon", "draws"]
+    for values, group in frame.groupby(keys, sort=False):
+        mean, half, n = mean_interval(group["correlation"])
+        rows.append(
+            {**dict(zip(keys, values, strict=True)), "mean": mean, "half": half or 0.0, "n": n}
+        )
+    return pd.DataFrame(rows)
+
+
+def draw_figure(cells: list[dict[str, Any]], path: Path) -> None:
+    """Left: finite difference against derivative over epsilon. Right: all against the trace."""
+    import matplotlib
+
+    from experiments.report import figures, panels, style
+
+    table = _summary(cells)
+    activations = list(dict.fromkeys(table["activation"]))
+    with matplotlib.rc_context(style.RC):
+        figure, axes = panels.grid(len(activations), 2, width=3.6, height=2.6, sharey=True)
+        for (left, right), activation in zip(axes, activations, strict=True):
+            rows = table[table["activation"] == activation]
+            _over_epsilon(left, rows[rows["against"] == "jvp"])
+            _over_draws(right, rows[rows["against"] == "trace"])
+            left.set(title=f"{activation}: finite difference against its derivative, same draws")
+            right.set(title=f"{activation}: each against the exact trace, other draws")
+            left.set(xlabel="epsilon (standard deviation)", ylabel="rank correlation")
+            right.set(xlabel="weight draws")
+        axes[0, 0].set_ylim(0, 1.02)
+        figures.save(figure, path)
+
+
+def _over_epsilon(axes, rows) -> None:
+    for i, (draws, line) in enumerate(rows.groupby("draws")):
+        axes.errorbar(
+            line["epsilon"], line["mean"], line["half"], color=f"C{i}", marker="o",
+            markersize=3.5, capsize=2, label=f"{draws} draws",
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.legend(fontsize=7)
+
+
+def _over_draws(axes, rows) -> None:
+    labels = {
+        "finite_difference": "difference, epsilon {:g}",
+        "jvp": "derivative",
+        "trace": "trace",
+    }
+    for i, ((estimator, epsilon), line) in enumerate(
+        rows.groupby(["estimator", "epsilon"], sort=False)
+    ):
+        axes.errorbar(
+            line["draws"], line["mean"], line["half"], color=f"C{i}", marker="o",
+            markersize=3.5, capsize=2, label=labels[estimator].format(epsilon),
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.legend(fontsize=7)

@@ -1,0 +1,178 @@
+"""Random pruning against theory: one resumable stage per Monte-Carlo cell, then a table, a figure."""
+
+import time
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.config import NtkTheory
+from experiments.store import Store
+from ntk_prune.ntk import theory
+from ntk_prune.ntk.concentration import estimate, width_law
+from ntk_prune.ntk.theory import Convolutional, FullyConnected, Network
+from ntk_prune.streams import stream
+from ntk_prune.types import Array
+
+
+class Cell(NamedTuple):
+    """One point of an experiment: so many draws of one random network."""
+
+    experiment: str
+    network: Network
+    num_networks: int
+
+    @property
+    def name(self) -> str:
+        """Unique within a run, and the name of the cell's file."""
+        return f"{self.experiment}/width_{self.network.width}_density_{self.network.density:g}"
+
+    @property
+    def file(self) -> str:
+        """Where its kernels are stored."""
+        return f"cells/{self.name}.json"
+
+
+def ntk_theory(config: NtkTheory, store: Store) -> None:
+    """Run the protocol in ``store``, from the first cell that is not there yet."""
+    with store.claimed():
+        plan = list(cells(config))
+        for number, cell in enumerate(plan, start=1):
+            if not store.has(cell.file):
+                run_cell(config, store, cell)
+                print(f"{number}/{len(plan)} {cell.name}", flush=True)
+        rows = [row(store.read_json(cell.file)) for cell in plan]
+        law = fit_law(config, store)
+        store.write_json("results.json", {"rows": rows, "law": law})
+        draw_figures(config, rows, law, store)
+        summary = summarise(config, rows, law)
+        store.finish(summary)
+        print(f"{store.path}: {summary}")
+
+
+def cells(config: NtkTheory) -> Iterator[Cell]:
+    """All cells, by experiment."""
+    yield from sweep_cells(config)
+    yield from scaling_cells(config)
+    for density in config.law_densities:
+        for width in config.law_widths:
+            network = FullyConnected(width, config.depth, density)
+            yield Cell("law", network, config.law_networks)
+    for density in config.cnn_densities:
+        for channels in config.cnn_channels:
+            network = Convolutional(channels, config.depth, density)
+            yield Cell("cnn", network, config.cnn_networks)
+
+
+def sweep_cells(config: NtkTheory) -> Iterator[Cell]:
+    """Every width dense, pruned, and pruned together with the input layer."""
+    settings = {
+        "sweep_dense": (1.0, False),
+        "sweep_pruned": (config.sweep_density, False),
+        "sweep_input_pruned": (config.sweep_density, True),
+    }
+    for width in config.sweep_widths:
+        for experiment, (density, prune_input) in settings.items():
+            network = FullyConnected(width, config.depth, density, prune_input)
+            yield Cell(experiment, network, config.sweep_networks)
+
+
+def scaling_cells(config: NtkTheory) -> Iterator[Cell]:
+    """The width grows as a power of ``1 / density``."""
+    for exponent, lowest in zip(
+        config.scaling_exponents, config.scaling_min_densities, strict=True
+    ):
+        for density in config.scaling_densities:
+            if density >= lowest:
+                width = int(config.scaling_width / density**exponent)
+                network = FullyConnected(width, config.depth, density)
+                yield Cell(f"scaling_{exponent:g}", network, config.scaling_networks)
+
+
+def inputs(config: NtkTheory, network: Network) -> tuple[Array, Array]:
+    """The recorded pair of unit vectors, or a pair of uniform random images for convolutions."""
+    rng = np.random.RandomState(config.input_seed)
+    if isinstance(network, Convolutional):
+        size = config.cnn_image_size
+        x1, x2 = rng.random_sample((2, size, size, 3))
+    else:
+        x1, x2 = (v / np.linalg.norm(v) for v in rng.random_sample((2, config.input_dim)))
+    return jnp.asarray(x1, jnp.float32), jnp.asarray(x2, jnp.float32)
+
+
+def run_cell(config: NtkTheory, store: Store, cell: Cell) -> None:
+    """Draw the networks of a cell and store their kernels."""
+    start = time.perf_counter()
+    x1, x2 = inputs(config, cell.network)
+    key = jax.random.fold_in(stream(config.seed, "init"), zlib.crc32(cell.name.encode()))
+    values = theory.sample(key, cell.network, x1, x2, cell.num_networks)
+    content = {
+        "experiment": cell.experiment,
+        "width": cell.network.width,
+        "density": cell.network.density,
+        "limit_pruned": theory.limit(cell.network, x1, x2),
+        "limit": cell.network.unpruned_limit(x1, x2),
+        "rescaling": theory.rescaling(cell.network),
+        "kernels": [float(value) for value in values],  # without rescaling
+        "seconds": time.perf_counter() - start,
+    }
+    store.write_json(cell.file, content)
+
+
+def row(cell: dict[str, Any]) -> dict[str, Any]:
+    """A stored cell as estimates, as it was drawn (``pruned``) and ``rescaled``."""
+    kernels = np.asarray(cell["kernels"])
+    kept = ("experiment", "width", "density", "limit_pruned", "limit", "seconds")
+    return {
+        **{key: cell[key] for key in kept},
+        "pruned": estimate(kernels, cell["limit_pruned"])._asdict(),
+        "rescaled": estimate(kernels * cell["rescaling"], cell["limit"])._asdict(),
+    }
+
+
+def fit_law(config: NtkTheory, store: Store) -> dict[str, Any]:
+    """The width that a deviation of ``law_level`` takes at each density, and its exponent."""
+    of_law = [cell for cell in cells(config) if cell.experiment == "law"]
+    stored = [store.read_json(cell.file) for cell in of_law]
+    kernels = [np.asarray(cell["kernels"]) * cell["rescaling"] for cell in stored]
+    limit = stored[0]["limit"]
+    shape = (len(config.law_densities), len(config.law_widths), -1)
+    deviations = np.abs(np.reshape(kernels, shape) - limit)
+    law = width_law(deviations, config.law_densities, config.law_widths, config.law_level * limit)
+    return {
+        "level": config.law_level * limit,
+        "densities": list(config.law_densities),
+        "exponent": law.exponent,
+        "exponent_interval": list(law.exponent_interval),
+        "required_widths": law.required_widths.tolist(),
+        "required_widths_interval": law.required_widths_interval.tolist(),
+        "rates": law.rates.tolist(),
+    }
+
+
+def summarise(config: NtkTheory, rows: list[dict[str, Any]], law: dict[str, Any]) -> dict:
+    """What ``DONE`` holds: the widest networks of the sweep, the largest z-score, the exponent."""
+    widest = max(config.sweep_widths)
+    sweep = [row for row in rows if row["experiment"].startswith("sweep")]
+    summary: dict[str, Any] = {"limit": sweep[0]["limit"]}
+    for found in (row for row in sweep if row["width"] == widest):
+        name = f"{found['experiment']}/width_{widest}"
+        summary[name] = {key: found["rescaled"][key] for key in ("mean", "sem", "n")}
+    summary["required_width_exponent"] = law["exponent"]
+    summary["required_width_exponent_interval"] = law["exponent_interval"]
+    summary["seconds"] = sum(row["seconds"] for row in rows)
+    return summary
+
+
+def draw_figures(
+    config: NtkTheory, rows: list[dict[str, Any]], law: dict[str, Any], store: Store
+) -> None:
+    """``random_pruning_theory.png`` in the run directory."""
+    # matplotlib is only needed here
+    from experiments.report import figures, theory_figures
+
+    figure = theory_figures.random_pruning(rows, law, config.law_widths)
+    figures.save(figure, store.path / "random_pruning_theory")
