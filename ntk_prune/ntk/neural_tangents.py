@@ -21,12 +21,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.core
 import jax.extend.core
-import jax.interpreters.ad as ad
+import jax.interpreters
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jax import lax
+from jax.interpreters import ad
 
 VERSION = "0.6.5"
 _NAME = "neural_tangents"
@@ -414,4 +416,5 @@ def _struct(x: Any) -> jax.ShapeDtypeStruct:
 def _flops(f: Callable, optimize: bool, *args: Any, **kwargs: Any) -> float:
     """FLOPs of ``f``, by XLA's count."""
     lowered = jax.jit(f).lower(*args, **kwargs)
-    return (lowered.compile() if optimize else lowered).cost_analysis()["flops"]
+    analysis = (lowered.compile() if optimize else lowered).cost_analysis()
+    return analysis["flops"] if analysis else float("nan")
