@@ -42,6 +42,12 @@ def test_pruned_weights_and_moments_stay_exactly_zero(problem, name):
         assert any(np.any(leaf) for leaf in jax.tree.leaves(moment))
 
 
+def test_pruned_weights_stay_zero_under_updates_that_ignore_the_gradient(problem):
+    problem.optimizer = optax.stateless(lambda grads, _: jax.tree.map(jnp.ones_like, grads))
+    state = problem.train(2, parallel="jit", num_devices=1).state
+    assert_zero_where_pruned(state.params, problem.mask)
+
+
 def test_the_masked_step_is_the_dense_step_of_the_masked_loss(problem):
     """With plain SGD of rate 1 the update is minus the gradient of loss(params * mask)."""
     problem.optimizer = training.sgd(1.0, 0.0)
