@@ -45,6 +45,20 @@ def test_classes_sorted_files_in_natural_order(root):
     assert loaded.x_train[:, 0, 0, 0].tolist() == [3, 10, 11, 2, 9, 10]
 
 
+def test_order_does_not_come_from_the_file_system(root, monkeypatch):
+    expected = load(root)
+    scandir = os.scandir
+    for reverse in (False, True):
+        monkeypatch.setattr(
+            os,
+            "scandir",
+            lambda p, r=reverse: sorted(scandir(p), key=lambda e: e.name, reverse=r),
+        )
+        loaded = load(root, cache_dir=root.parent / f"cache{reverse}")
+        assert loaded.classes == expected.classes
+        np.testing.assert_array_equal(loaded.x_train, expected.x_train)
+
+
 def test_png_exact_jpeg_close_grey_and_palette_become_rgb(root):
     exact = picture(root / "train" / "ant" / "0.png")
     smooth = np.add.outer(np.arange(4), np.arange(4)).astype(np.uint8) * 20
@@ -206,7 +220,7 @@ def test_read_only_data_is_cached_for_the_user(root, monkeypatch, decodings):
 
 
 def test_a_shared_cache_dir_keeps_folders_apart(root, tmp_path):
-    other = tmp_path / "elsewhere" / "set"
+    other = tmp_path / "elsewhere" / root.parent.name / "set"
     shutil.copytree(root, other)
     picture(other / "train" / "ant" / "2.png", colour=99)
     ours = load(root, cache_dir=tmp_path / "c")
