@@ -27,6 +27,7 @@ import numpy as np
 from ntk_prune import masks
 from ntk_prune.interop import torch_layout
 from ntk_prune.models import convnet, mlp, resnet
+from ntk_prune.ntk.empirical import empirical_ntk
 from ntk_prune.pruners import PRUNERS
 from ntk_prune.pruners.ntksap import redraw
 from ntk_prune.pruners.ntksap import saliency as ntksap_saliency
@@ -207,41 +208,20 @@ def _counts(scores: Params, mask: Mask, density: float) -> dict[str, int]:
 def kernel_matrix(reference: Reference, *, name: str) -> Pairs:
     """The empirical NTK [b, b, C, C] of the first inputs, running statistics."""
     expected = reference.arrays[name]
-    return [(_kernel(reference, len(expected), name == "ntk_prunable"), expected)]
+    return [(_kernel(reference, len(expected), name.removeprefix("ntk_")), expected)]
 
 
 def kernel_eigenvalues(reference: Reference) -> Pairs:
     """The eigenvalues of the kernel in the prunable weights as one matrix, ascending."""
     b, _, c, _ = reference.arrays["ntk_prunable"].shape
-    matrix = _kernel(reference, b, True).transpose(0, 2, 1, 3).reshape(b * c, b * c)
+    matrix = _kernel(reference, b, "prunable").transpose(0, 2, 1, 3).reshape(b * c, b * c)
     expected = np.sort(reference.arrays["ntk_eigs_prunable"])
     return [(np.linalg.eigvalsh(matrix), expected)]
 
 
-@functools.partial(jax.jit, static_argnames=("model", "only_prunable"))
-def _jacobian(model, params, state, mask, x, only_prunable):
-    """``df_c(x_b; theta * m) / dtheta`` as [b, C, P]."""
-
-    def of_one(x):
-        def f(params):
-            return model.apply(masks.apply(params, mask), state, x[None], train=False)[0][0]
-
-        jacobian = jax.jacrev(f)(params)
-        if only_prunable:
-            return jnp.concatenate(
-                [leaf.reshape(len(leaf), -1) for _, leaf in masks.leaves(jacobian)], 1
-            )
-        return jnp.concatenate(
-            [leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(jacobian)], 1
-        )
-
-    return jax.vmap(of_one)(x)
-
-
-def _kernel(r: Reference, count: int, only_prunable: bool) -> np.ndarray:
-    x = r.images("x")[:count]
-    jacobian = np.asarray(_jacobian(r.model, r.params, r.state, r.mask, x, only_prunable))
-    return np.einsum("icp,jdp->ijcd", jacobian, jacobian, optimize=True)
+def _kernel(r: Reference, count: int, wrt: str) -> np.ndarray:
+    x, cpu = r.images("x")[:count], jax.devices("cpu")[:1]
+    return empirical_ntk(r.model, r.params, x, state=r.state, mask=r.mask, wrt=wrt, devices=cpu)
 
 
 QUANTITIES: dict[str, Callable[..., Pairs]] = {

@@ -1,0 +1,238 @@
+"""What every criterion must do, over the one table of criteria."""
+
+import inspect
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ntk_prune import masks
+from ntk_prune.models import mlp, resnet
+from ntk_prune.pruners import PRUNERS, controls, prune
+from ntk_prune.types import Batch, Model, Pruner
+
+NETWORKS = {"mlp": (mlp((12, 9), 5), (4, 4, 2)), "resnet": (resnet(8, 2, 5), (8, 8, 3))}
+ROUNDS = {"num_rounds": 3}
+KEY = jax.random.key(7)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*layers have no weights left")
+
+
+def build(name: str, **options) -> Pruner:
+    """The criterion with three rounds where it has rounds, and two draws where it draws."""
+    wanted = {**ROUNDS, "num_draws": 2, **options}
+    accepted = inspect.signature(PRUNERS[name]).parameters
+    return PRUNERS[name](**{k: v for k, v in wanted.items() if k in accepted})
+
+
+def problem(network: str = "mlp"):
+    """``(model, params, state, batches)`` with two batches of six examples."""
+    net, shape = NETWORKS[network]
+    x = jax.random.normal(jax.random.key(1), (2, 6, *shape))
+    y = jax.random.randint(jax.random.key(2), (2, 6), 0, 5)
+    params, state = jax.jit(net.init)(jax.random.key(0), x[0])
+    return net, params, state, Batch(x, y)
+
+
+def half_mask(params):
+    """A random mask of density one half."""
+    dense = masks.ones_like(params)
+    return prune(KEY, PRUNERS["random"](), None, params, {}, dense, None, 0.5)[0]
+
+
+def equal(a, b) -> bool:
+    return all(
+        np.array_equal(p, q) for p, q in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+every_criterion = pytest.mark.parametrize("name", PRUNERS)
+
+
+@every_criterion
+def test_signature(name):
+    pruner = PRUNERS[name]()
+    expected = ["key", "model", "params", "state", "mask", "batches"]
+    assert list(inspect.signature(pruner.score).parameters) == expected
+    assert list(inspect.signature(controls.invert(pruner).score).parameters) == expected
+    assert PRUNERS[name].__name__ == name
+    for option in inspect.signature(PRUNERS[name]).parameters.values():
+        assert option.default is not option.empty
+        assert option.annotation is not option.empty
+        assert f"        {option.name}: " in PRUNERS[name].__doc__
+
+
+@every_criterion
+@pytest.mark.parametrize("network", NETWORKS)
+def test_scores_have_the_tree_of_params_and_are_finite(name, network):
+    net, params, state, batches = problem(network)
+    mask = half_mask(params)
+    scores = build(name).score(KEY, net, params, state, mask, batches)
+    assert jax.tree.structure(scores) == jax.tree.structure(params)
+    prunable = jax.tree.leaves(masks.prunable(params))
+    for s, p, scored in zip(
+        jax.tree.leaves(scores), jax.tree.leaves(params), prunable, strict=True
+    ):
+        assert (s.shape, s.dtype) == (p.shape, p.dtype)
+        assert np.isfinite(s).all()
+        assert bool((np.asarray(s) != 0).any()) is scored
+
+
+@every_criterion
+def test_prunes_to_the_exact_count_and_nests(name):
+    net, params, state, batches = problem()
+    dense = masks.ones_like(params)
+    before = jax.tree.map(np.array, (params, state))
+    mask, info = prune(KEY, build(name), net, params, state, dense, batches, 0.3)
+    total = sum(m.size for _, m in masks.leaves(mask))
+    kept = sum(int(m.sum()) for _, m in masks.leaves(mask))
+    assert kept == round(0.3 * total) == info.rounds[-1].kept
+    assert info.layer_counts == masks.layer_counts(mask)
+    masks.check(params, mask)
+    for (_, m), prunable in zip(
+        jax.tree_util.tree_flatten_with_path(mask)[0],
+        jax.tree.leaves(masks.prunable(mask)),
+        strict=True,
+    ):
+        assert prunable or m.all()
+    assert equal(before, (params, state))
+    again, _ = prune(KEY, build(name), net, params, state, mask, batches, 0.1)
+    for (_, sparse), (_, dense_) in zip(masks.leaves(again), masks.leaves(mask), strict=True):
+        assert not (sparse & ~dense_).any()
+
+
+@every_criterion
+def test_masks_nest_over_rounds(name):
+    net, params, state, batches = problem()
+    pruner, seen = build(name), []
+
+    def recording(key, model, params, state, mask, batches):
+        seen.append(mask)
+        return pruner.score(key, model, params, state, mask, batches)
+
+    iterated = pruner._replace(score=recording, num_rounds=4, schedule=lambda t, T, d: d ** (t / T))
+    final, info = prune(KEY, iterated, net, params, state, masks.ones_like(params), batches, 0.2)
+    counts = [round_.kept for round_ in info.rounds]
+    assert counts == sorted(counts, reverse=True)
+    assert len(set(counts)) == 4
+    for before, after in zip(seen, [*seen[1:], final], strict=True):
+        for (_, b), (_, a) in zip(masks.leaves(before), masks.leaves(after), strict=True):
+            assert not (a & ~b).any()
+
+
+@every_criterion
+def test_deterministic_in_the_key(name):
+    net, params, state, batches = problem()
+    dense = masks.ones_like(params)
+
+    def pruned(seed):
+        return prune(jax.random.key(seed), build(name), net, params, state, dense, batches, 0.3)[0]
+
+    assert equal(pruned(0), pruned(0))
+    assert equal(pruned(0), pruned(1)) is (name not in ("random", "ntksap"))
+
+
+@every_criterion
+def test_pruned_weights_do_not_matter(name):
+    net, params, state, batches = problem()
+    mask = half_mask(params)
+    spoiled = jax.tree.map(lambda p, m: jnp.where(m, p, 123.0), params, mask)
+    score = build(name).score
+    ours = score(KEY, net, params, state, mask, batches)
+    other = score(KEY, net, spoiled, state, mask, batches)
+    normalised = name == "snip"  # its normalisation counts pruned positions, by |theta| at them
+    for (_, a), (_, b), (_, m) in zip(*map(masks.leaves, (ours, other, mask)), strict=True):
+        if normalised:
+            a, b = a / masks.leaves(ours)[0][1][masks.leaves(mask)[0][1]][0], b / masks.leaves(other)[0][1][masks.leaves(mask)[0][1]][0]  # fmt: skip # noqa: E501
+        np.testing.assert_allclose(np.asarray(a)[m], np.asarray(b)[m], rtol=1e-5 * normalised)
+
+
+@every_criterion
+def test_traced_once_for_all_rounds(name):
+    net, params, state, batches = problem()
+    traces = []
+
+    def apply(*args, **kwargs):
+        traces.append(None)
+        return net.apply(*args, **kwargs)
+
+    counting, dense = Model(net.init, apply), masks.ones_like(params)
+    pruner = build(name)._replace(num_rounds=1)
+    mask, _ = prune(KEY, pruner, counting, params, state, dense, batches, 0.9)
+    first = len(traces)
+    assert (first > 0) is (name not in ("random", "magnitude"))
+    prune(KEY, pruner._replace(num_rounds=3), counting, params, state, mask, batches, 0.2)
+    assert len(traces) == first
+
+
+@every_criterion
+def test_inverted_keeps_what_is_pruned(name):
+    net, params, state, batches = problem()
+    dense = masks.ones_like(params)
+    pruner = build(name)._replace(num_rounds=1)
+    kept, _ = prune(KEY, pruner, net, params, state, dense, batches, 0.5)
+    worst, _ = prune(KEY, controls.invert(pruner), net, params, state, dense, batches, 0.5)
+    assert masks.density(kept) == masks.density(worst)
+    overlap = sum(
+        int((a & b).sum()) for (_, a), (_, b) in zip(*map(masks.leaves, (kept, worst)), strict=True)
+    )
+    ties = name == "ntksap"  # units that are off in every draw score zero
+    assert overlap <= 0.1 * sum(int(m.sum()) for _, m in masks.leaves(kept)) * ties
+
+
+@every_criterion
+def test_shuffled_mask_keeps_the_layer_counts_alone(name):
+    net, params, state, batches = problem()
+    mask, _ = prune(KEY, build(name), net, params, state, masks.ones_like(params), batches, 0.4)
+    shuffled = masks.shuffle(KEY, mask)
+    assert masks.layer_counts(shuffled) == masks.layer_counts(mask)
+    assert not equal(shuffled, mask)
+
+
+@every_criterion
+@pytest.mark.parametrize("scope", ["layer", "erk"])
+def test_scopes(name, scope):
+    net, params, state, batches = problem()
+    dense = masks.ones_like(params)
+    _, info = prune(KEY, build(name, scope=scope), net, params, state, dense, batches, 0.3)
+    counts = list(info.layer_counts.values())
+    if scope == "layer":
+        assert [kept for kept, _ in counts] == [round(0.3 * total) for _, total in counts]
+    else:
+        shapes = [p.shape for _, p in masks.leaves(params)]
+        assert [kept for kept, _ in counts] == masks.erk_counts(
+            shapes, round(0.3 * sum(total for _, total in counts))
+        )
+
+
+@every_criterion
+def test_names_the_option_that_is_wrong(name):
+    with pytest.raises(ValueError, match=r"scope.*globl.*global, layer, erk"):
+        PRUNERS[name](scope="globl")
+    with pytest.raises(TypeError, match="num_round_"):
+        PRUNERS[name](num_round_=3)
+    if "num_rounds" in inspect.signature(PRUNERS[name]).parameters:
+        with pytest.raises(ValueError, match="num_rounds must be at least 1, got 0"):
+            PRUNERS[name](num_rounds=0)
+        with pytest.raises(ValueError, match="schedule 'cubic'"):
+            PRUNERS[name](schedule="cubic")
+
+
+@pytest.mark.parametrize("name", ["snip", "itersnip", "grasp"])
+def test_batch_norm_mode_is_honoured(name):
+    net, params, state, batches = problem("resnet")
+    dense = masks.ones_like(params)
+    by_mode = [
+        PRUNERS[name](batch_norm=mode).score(KEY, net, params, state, dense, batches)
+        for mode in ("batch", "running")
+    ]
+    assert not equal(*by_mode)
+
+
+def test_no_warning_without_collapse():
+    net, params, state, batches = problem()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prune(KEY, PRUNERS["random"](), net, params, state, masks.ones_like(params), batches, 0.5)
