@@ -110,7 +110,8 @@ def architecture(
 ) -> MLP | CNN:
     """The infinitely wide counterpart of ``ntk_prune.models.MODELS[name](**options)``.
 
-    Its kernels are in NTK parameterisation: a weight's gradient counts ``W_std^2 / fan_in``.
+    In NTK parameterisation a weight's gradient counts ``W_std^2 / fan_in`` and a bias's ``b_std^2``;
+    with b_std = 0 the biases of ``bias=True``, which vanish with width, do not count.
 
     Raises:
         ValueError: the network contains something without an analytic kernel.
@@ -178,6 +179,9 @@ def _cnn(stax: Any, spec: CNN) -> list:
 
 def kernels(spec: MLP | CNN, x1: Array, x2: Array | None = None) -> Kernels:
     """``(ntk, nngp) [n1, n2]`` of the infinitely wide ``spec`` between ``x1 [n1, ...]`` and ``x2``.
+
+    stax takes angles by arccos: entries of equal inputs carry an error of the root of the dtype's
+    epsilon, 1e-8 in float64.
 
     Args:
         spec: The architecture.
