@@ -110,8 +110,8 @@ def architecture(
 ) -> MLP | CNN:
     """The infinitely wide counterpart of ``ntk_prune.models.MODELS[name](**options)``.
 
-    In NTK parameterisation a weight's gradient counts ``W_std^2 / fan_in`` and a bias's ``b_std^2``;
-    with b_std = 0 the biases of ``bias=True``, which vanish with width, do not count.
+    In NTK parameterisation a weight's gradient counts ``W_std^2 / fan_in``, a bias's ``b_std^2``.
+    With b_std = 0 the biases of ``bias=True``, which vanish with width, do not count.
 
     Raises:
         ValueError: the network contains something without an analytic kernel.
