@@ -6,6 +6,7 @@ smoke   every step on a tiny network, well within a minute
 """
 
 import dataclasses
+from typing import Any
 
 from experiments.config import (
     DataConfig,
@@ -85,7 +86,11 @@ def smoke(config: PruneAndTrain) -> PruneAndTrain:
 
 def choose(preset: str, paper: PruneAndTrain) -> PruneAndTrain:
     """The preset by name, derived from the paper's config."""
-    presets = {"paper": lambda c: c, "digits": digits, "smoke": smoke}
+    return pick(preset, paper=paper, digits=digits(paper), smoke=smoke(paper))
+
+
+def pick(preset: str, **presets: Any) -> Any:
+    """One of ``presets`` by name. ValueError names the nearest."""
     if preset not in presets:
         raise ValueError(f"there is no preset {preset!r}{nearest(preset, presets)}")
-    return presets[preset](paper)
+    return presets[preset]

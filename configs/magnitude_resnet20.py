@@ -1,7 +1,8 @@
 """Magnitude at initialisation on ResNet-20, CIFAR-10.
 
 paper     Baseline of arXiv 2304.02840 and its recipe
-command   python -m experiments.run --config configs/magnitude_resnet20.py --config.data.data_dir=DIR
+command   python -m experiments.run --config configs/magnitude_resnet20.py \
+              --config.data.data_dir=DIR
 presets   :digits (embedded data, 5 minutes on a laptop), :smoke (under a minute)
 expected  not yet measured here
 """

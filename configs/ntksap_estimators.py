@@ -8,7 +8,8 @@ expected  not yet measured here
 
 import dataclasses
 
-from experiments.config import DataConfig, Estimators, nearest
+from configs import common
+from experiments.config import DataConfig, Estimators
 
 
 def get_config(preset: str = "paper") -> Estimators:
@@ -26,6 +27,4 @@ def get_config(preset: str = "paper") -> Estimators:
             replicates=2,
         ),
     }
-    if preset not in presets:
-        raise ValueError(f"there is no preset {preset!r}{nearest(preset, presets)}")
-    return presets[preset]
+    return common.pick(preset, **presets)

@@ -24,7 +24,7 @@ from ntk_prune import data, masks, training
 from ntk_prune.models import MODELS
 from ntk_prune.pruners import PRUNERS, controls
 from ntk_prune.streams import stream
-from ntk_prune.types import Array, Batch, Model, Params, Pruner, State
+from ntk_prune.types import Array, Batch, Device, Key, Model, Params, Pruner, State
 
 AUGMENTATIONS: dict[str, data.Augment] = {
     "none": data.identity,
@@ -104,7 +104,7 @@ def layers_by_depth(model: Model, x: Array) -> list[str]:
             else:
                 names.append(prefix + key)
 
-    def trace(key: Array, x: Array) -> Params:
+    def trace(key: Key, x: Array) -> Params:
         params, _ = model.init(key, x)
         walk(params, "")
         return params
@@ -196,14 +196,14 @@ def make_optimizer(
     )
 
 
-def _preparation(augment: data.Augment, key: Array, normalise: Callable[[Array], Array]):
+def _preparation(augment: data.Augment, key: Key, normalise: Callable[[Array], Array]):
     def prepare(step: Array, index: Array, x: Array) -> Array:
         return normalise(data.augment_batch(augment, key, step, index, x))
 
     return prepare
 
 
-def choose_devices(number: int | None) -> list[jax.Device]:
+def choose_devices(number: int | None) -> list[Device]:
     """The first ``number`` devices, or all. ValueError if there are fewer."""
     devices = jax.devices()
     if number is not None and number > len(devices):

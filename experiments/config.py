@@ -266,6 +266,13 @@ class PruneAndTrain(Experiment):
     """The pruning."""
     train: TrainConfig = TrainConfig()
     """The training."""
+    kernel_images: int = 0
+    """Training images whose NTK is followed: its eigenvalues before and after pruning, its drift
+    and label alignment in every epoch; 0 for none."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        _require(self.kernel_images >= 0, "kernel_images", self.kernel_images, "0 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -334,6 +341,36 @@ class NtkTheory(Experiment):
                  "one for each of scaling_exponents")  # fmt: skip
         _require(self.law_level > 0, "law_level", self.law_level, "more than 0")
         _require(0 <= self.input_seed < 2**32, "input_seed", self.input_seed, "0 to 2^32 - 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Spectrum(Experiment):
+    """Eigenvalues of the NTK at initialisation, dense and pruned by several criteria."""
+
+    protocol: ClassVar = "spectrum"
+
+    model: ModelConfig = ModelConfig()
+    """The network."""
+    data: DataConfig = DataConfig()
+    """The images."""
+    methods: tuple[str, ...] = tuple(PRUNERS)
+    """The criteria, each with its default options."""
+    density: float = 0.8**6
+    """Kept fraction of the prunable weights, in (0, 1]."""
+    num_examples: int = 100
+    """Training images that the criteria see, in one batch."""
+    num_images: int = 100
+    """Training images of the kernel; it has num_images x classes eigenvalues."""
+    batch_norm: Literal["frozen", "running"] = "frozen"
+    """Statistics of the kernel's images under each mask, or the initial running statistics."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in self.methods:
+            _choice("methods", name, PRUNERS)
+        _require(0 < self.density <= 1, "density", self.density, "a number in (0, 1]")
+        for field in ("num_examples", "num_images"):
+            _require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
 
 
 @dataclasses.dataclass(frozen=True)

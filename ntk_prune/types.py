@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
+import numpy as np
 
-Array = jax.Array
+Array = jax.Array | np.ndarray  # on a device or, before it gets there, on the host
 Dtype = Literal["bfloat16", "float32"] | None  # of the computation; None follows the inputs
 Key = jax.Array
+Device = Any  # a jax.Device, which is not a type to type checkers
 Params = Any  # nested dict of float arrays
 State = Any  # nested dict of non-trainable arrays (batch-norm running statistics); {} if none
 Mask = Any  # bool arrays with the treedef of Params; True = kept, always True where not prunable

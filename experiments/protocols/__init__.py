@@ -5,9 +5,11 @@ from collections.abc import Callable
 from experiments.protocols.estimators import estimators
 from experiments.protocols.ntk_theory import ntk_theory
 from experiments.protocols.prune_and_train import prune_and_train
+from experiments.protocols.spectrum import spectrum
 
 PROTOCOLS: dict[str, Callable[..., None]] = {
     "ntk_theory": ntk_theory,
     "prune_and_train": prune_and_train,
     "estimators": estimators,
+    "spectrum": spectrum,
 }

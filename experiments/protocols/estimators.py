@@ -102,7 +102,8 @@ class _Rankings:
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's rank correlation."""
-    return float(spearmanr(a, b).statistic)
+    result: Any = spearmanr(a, b)
+    return float(result.statistic)
 
 
 def print_table(cells: list[dict[str, Any]]) -> None:
@@ -115,7 +116,7 @@ def print_table(cells: list[dict[str, Any]]) -> None:
         )
 
 
-def _summary(cells: list[dict[str, Any]]):
+def _summary(cells: list[dict[str, Any]]) -> Any:
     """One row per setting: mean, half width of the 95 % interval (0 for one replicate), n."""
     import pandas as pd
 
@@ -154,7 +155,7 @@ def draw_figure(cells: list[dict[str, Any]], path: Path) -> None:
         figures.save(figure, path)
 
 
-def _over_epsilon(axes, rows) -> None:
+def _over_epsilon(axes: Any, rows: Any) -> None:
     for i, (draws, line) in enumerate(rows.groupby("draws")):
         axes.errorbar(
             line["epsilon"], line["mean"], line["half"], color=f"C{i}", marker="o",
@@ -164,7 +165,7 @@ def _over_epsilon(axes, rows) -> None:
     axes.legend(fontsize=7)
 
 
-def _over_draws(axes, rows) -> None:
+def _over_draws(axes: Any, rows: Any) -> None:
     labels = {
         "finite_difference": "difference, epsilon {:g}",
         "jvp": "derivative",

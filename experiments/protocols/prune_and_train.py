@@ -6,9 +6,11 @@ import jax
 
 from experiments import build
 from experiments.config import PruneAndTrain
+from experiments.kernels import Follower, kernel_of
 from experiments.store import Store
-from ntk_prune import masks, training
+from ntk_prune import data, masks, training
 from ntk_prune.checkpoint import Checkpoints
+from ntk_prune.ntk import diagnostics
 from ntk_prune.pruners import PruneInfo, prune
 from ntk_prune.streams import stream
 from ntk_prune.types import Mask, Params, State
@@ -22,7 +24,8 @@ def prune_and_train(config: PruneAndTrain, store: Store) -> None:
         mask = find_mask(config, setup, store, params, state)
         params = starting_weights(config, setup, params)
         store.save("params_init", params)
-        final = train(config, setup.training, store, params, state, mask)
+        follow = follow_kernel(config, setup, store, params, state, mask)
+        final = train(config, setup.training, store, params, state, mask, follow)
         store.save("params_final", {"params": final.params, "state": final.state})
         summary = summarise(setup.training, final)
         draw_figures(store)
@@ -110,6 +113,30 @@ def print_table(table: dict) -> None:
         print(f"  {row['name']:<{width}} {row['kept']:>10,} / {row['total']:>10,} {share}")
 
 
+def follow_kernel(
+    config: PruneAndTrain,
+    setup: build.Setup,
+    store: Store,
+    params: Params,
+    state: State,
+    mask: Mask,
+) -> Follower | None:
+    """Write the eigenvalues before and after pruning; what follows the kernel from here on."""
+    if config.kernel_images == 0:
+        return None
+    dataset, n = setup.dataset, config.kernel_images
+    x = data.normalise(dataset.mean, dataset.std)(dataset.x_train[:n])
+    pruned = kernel_of(setup.model, params, state, mask, x)
+    if not store.has("spectrum.safetensors"):
+        dense = kernel_of(setup.model, params, state, masks.ones_like(params), x)
+        eigenvalues = {
+            "eigenvalues_dense": diagnostics.eigenvalues(dense),
+            "eigenvalues_pruned": diagnostics.eigenvalues(pruned),
+        }
+        store.save("spectrum", eigenvalues)
+    return Follower(setup.model, mask, x, dataset.y_train[:n], dataset.num_classes, pruned)
+
+
 def train(
     config: PruneAndTrain,
     setup: build.Training,
@@ -117,6 +144,7 @@ def train(
     params: Params,
     state: State,
     mask: Mask,
+    follow: Follower | None,
 ) -> training.TrainState:
     """Train the masked network to the end, checkpointing and measuring after every epoch."""
     train_state = training.create(params, state, mask, setup.optimizer)
@@ -134,6 +162,8 @@ def train(
         ):
             train_state = epoch.state
             record(store, epoch, setup.evaluate(train_state.params, train_state.state))
+            if follow is not None:
+                store.log(epoch.step, epoch.epoch, follow(train_state.params, train_state.state))
             number = round(epoch.epoch)
             if number % config.train.checkpoint_every == 0 or epoch.step == setup.num_steps:
                 checkpoints.save(epoch.step, train_state)
@@ -189,3 +219,5 @@ def draw_figures(store: Store) -> None:
     runs = [read(store.path)]
     figures.save(figures.learning_curves(runs), store.path / "learning_curves")
     figures.save(figures.layer_density(runs), store.path / "layer_density")
+    if runs[0].spectrum is not None:
+        figures.save(figures.spectrum(runs), store.path / "spectrum")

@@ -4,7 +4,7 @@ Every mean is over seeds, every interval a Student-t 95 % interval, every accura
 Runs without the data of a figure are left out; ValueError when that leaves none.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -246,6 +246,24 @@ def spectrum(runs: Sequence[Run]) -> "Figure":
         ax.remove()
     for ax in axes[:, 0]:
         ax.set_ylabel("eigenvalue of the NTK")
+    return figure
+
+
+@_styled
+def eigenvalues(spectra: Mapping[str, np.ndarray]) -> "Figure":
+    """Eigenvalues of the NTK by rank, log-log, one line per method; ``dense`` is drawn in grey.
+
+    The legend gives the trace and the condition number, the largest by the smallest positive
+    eigenvalue.
+    """
+    figure, axes = panels.grid(1, 1, width=5.6, height=4.0)
+    ax = axes[0, 0]
+    looks = style.line_styles((name, "none", name) for name in spectra)
+    for name, values in spectra.items():
+        _eigenvalues(ax, [values], name, {**looks[name], "marker": None})
+    ax.set(xscale="log", yscale="log", xlabel="rank", ylabel="eigenvalue of the NTK")
+    ax.legend(fontsize=7.5, loc="lower left", title="trace, condition number",
+              title_fontsize=7.5, alignment="left")  # fmt: skip
     return figure
 
 

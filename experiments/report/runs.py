@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.errors import UserError
+from ntk_prune.checkpoint import load_tree
 
 Frame = Any
 """A pandas DataFrame or Series; pandas' own annotations reject ordinary indexing."""
@@ -90,7 +90,7 @@ def read(path: Path) -> Run:
         metrics=_read_records(path / "metrics.jsonl", done is not None),
         timing=_read_records(path / "timing.jsonl", done is not None),
         pruning=_read_pruning(path / "pruning.json"),
-        spectrum=_read_spectrum(path / "spectrum.npz"),
+        spectrum=_read_spectrum(path / "spectrum.safetensors"),
         env=_read_json(path / "env.json") or {},
         done=done,
     )
@@ -150,9 +150,8 @@ def _read_spectrum(file: Path) -> dict[str, np.ndarray] | None:
     if not file.exists():
         return None
     try:
-        with np.load(file) as archive:
-            spectrum = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        spectrum = load_tree(file)
+    except (OSError, ValueError) as error:
         raise UserError(f"{file} is damaged ({error}); mend or remove the run") from None
     _require(spectrum, _SPECTRUM, str(file))
     return spectrum

@@ -32,7 +32,7 @@ DENSE = "#333333"
 # Okabe-Ito without its yellow, each with its own marker; a method looks the same in every figure.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7A5195", "#8C6D31")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_METHODS = ("ntksap", "snip", "synflow", "grasp", "random", "magnitude", "iterative_snip", "px")
+_METHODS = ("ntksap", "snip", "synflow", "grasp", "random", "magnitude", "itersnip", "px")
 _LINES = {"none": "-", "shuffle": (0, (4, 1.5)), "reinit": (0, (1, 1.2)), "invert": "-."}
 
 

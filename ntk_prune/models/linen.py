@@ -79,7 +79,7 @@ def _moments(x: Array, axis_name: str | None) -> tuple[Array, Array, int]:
 
 
 def conv(features: int, kernel: int, stride: int = 1, *, name: str, bias: bool = False, **kwargs):
-    """A square convolution with symmetric padding ``(kernel - 1) // 2`` and Kaiming-normal kernel."""
+    """A square convolution with symmetric padding ``(kernel - 1) // 2``, Kaiming normal."""
     return nn.Conv(
         features,
         (kernel, kernel),
@@ -131,7 +131,8 @@ def model(module: nn.Module) -> Model:
 
 
 def _init(module: nn.Module, has_train: bool, key: Key, x: Array) -> tuple[Params, State]:
-    state = dict(module.init(key, x, **({"train": False} if has_train else {})))
+    mode: dict[str, Any] = {"train": False} if has_train else {}
+    state = dict(module.init(key, x, **mode))
     return state.pop("params"), state
 
 
@@ -151,11 +152,9 @@ def _apply(
             f"{type(module).__name__} keeps state but takes no `momentum`: give its __call__ the "
             "keyword and pass it to ntk_prune.models.BatchNorm"
         )
-    mode = {"train": train, "momentum": momentum, "axis_name": axis_name}
+    mode: dict[str, Any] = {"train": train, "momentum": momentum, "axis_name": axis_name}
     mode = {k: v for k, v in mode.items() if k in accepted}
-    variables = {"params": params, **state}
-    if train and state:
-        logits, new = module.apply(variables, x, mutable=list(state), **mode)
-    else:
-        logits, new = module.apply(variables, x, **mode), state
+    mutable = list(state) if train else []
+    logits, new = module.apply({"params": params, **state}, x, mutable=mutable, **mode)
+    new = new if train else state
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), dict(new)

@@ -34,7 +34,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """``x [B, H, W, channels] -> logits``: stem, three stages of n blocks, mean over space, linear."""
+    """``x [B, H, W, channels] -> logits``: stem, three stages of n blocks, mean, linear."""
 
     blocks_per_stage: int
     width: int
@@ -54,9 +54,7 @@ class ResNet(nn.Module):
         return dense(self.num_classes, x.shape[-1], name="fc", dtype=self.dtype)(x)
 
 
-def resnet(
-    depth: int = 20, width: int = 16, num_classes: int = 10, dtype: Dtype = None
-) -> Model:
+def resnet(depth: int = 20, width: int = 16, num_classes: int = 10, dtype: Dtype = None) -> Model:
     """A CIFAR ResNet.
 
     Args:

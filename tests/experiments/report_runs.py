@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ntk_prune.checkpoint import save_tree
+
 LAYERS = (("conv/kernel", (3, 3, 1, 4)), ("dense/kernel", (16, 10)))
 TOTAL = 36 + 160
 
@@ -62,10 +64,8 @@ def write_run(
     (path / "timing.jsonl").write_text(json.dumps(timing) + "\n")
     if spectrum:
         values = 10.0 / np.arange(1, 9)
-        np.savez(
-            path / "spectrum.npz", eigenvalues_dense=values, eigenvalues_pruned=values / 4,
-            outputs="trace",
-        )  # fmt: skip
+        spectra = {"eigenvalues_dense": values, "eigenvalues_pruned": values / 4}
+        save_tree(path / "spectrum.safetensors", spectra)
     if done:
         (path / "DONE").write_text(json.dumps({"test/accuracy": accuracy}))
     return path

@@ -56,7 +56,7 @@ def test_drops_the_torn_last_line_of_an_unfinished_run_only(tmp_path):
         ("config.json", "[1]", r"config\.json, line 1: expected a JSON object"),
         ("metrics.jsonl", '{"step": 1}\n', r"metrics\.jsonl, line 1: epoch, name, value missing"),
         ("pruning.json", '{"kept": 1}', r"pruning\.json: total, layers, collapsed missing"),
-        ("spectrum.npz", "text", r"spectrum\.npz is damaged"),
+        ("spectrum.safetensors", "text", r"spectrum\.safetensors is damaged"),
     ],
 )
 def test_names_the_damaged_file(tmp_path, file, content, message):

@@ -1,0 +1,45 @@
+"""The kernels that protocols measure: of a network in a given state, batch norm held fixed."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from ntk_prune import masks
+from ntk_prune.ntk import diagnostics
+from ntk_prune.ntk.empirical import empirical_ntk
+from ntk_prune.types import Array, Mask, Model, Params, State
+
+
+def kernel_of(
+    model: Model, params: Params, state: State, mask: Mask, x: Any, batch_norm: str = "frozen"
+) -> np.ndarray:
+    """The full NTK ``[n, n, C, C]`` in the kept prunable weights, contracted in float64.
+
+    Batch norm is a fixed affine map: by the statistics of ``x`` under the mask (``"frozen"``, as
+    NTK-SAP has it) or by those in ``state`` (``"running"``).
+    """
+    if batch_norm == "frozen":
+        forward = jax.jit(model.apply, static_argnames=("train", "momentum"))
+        _, state = forward(masks.apply(params, mask), state, x, train=True, momentum=0.0)
+    return empirical_ntk(
+        model, params, x, state=state, mask=mask, wrt="prunable", accumulate="float64"
+    )
+
+
+class Follower:
+    """Follows the NTK of some training images through training, from the kernel ``first`` on."""
+
+    def __init__(
+        self, model: Model, mask: Mask, x: Array, y: Array, num_classes: int, first: np.ndarray
+    ):
+        self.model, self.mask, self.x, self.y = model, mask, x, y
+        self.num_classes, self.first = num_classes, first
+
+    def __call__(self, params: Params, state: State) -> dict[str, float]:
+        """``ntk/drift = |K_t - K_0| / |K_0|`` and ``ntk/label_alignment`` of these weights."""
+        kernel = kernel_of(self.model, params, state, self.mask, self.x)
+        return {
+            "ntk/drift": diagnostics.relative_distance(kernel, self.first),
+            "ntk/label_alignment": diagnostics.label_alignment(kernel, self.y, self.num_classes),
+        }

@@ -1,0 +1,88 @@
+"""The NTK's eigenvalues at initialisation, dense and under the masks of several criteria."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import build
+from experiments.config import PruneConfig, Spectrum
+from experiments.errors import user_errors
+from experiments.kernels import kernel_of
+from experiments.store import Store
+from ntk_prune import data, masks
+from ntk_prune.ntk import diagnostics
+from ntk_prune.pruners import PRUNERS, prune
+from ntk_prune.streams import stream
+
+DENSE = "dense"
+
+
+def spectrum(config: Spectrum, store: Store) -> None:
+    """Run the protocol in ``store``; the kernel of a method is not computed twice."""
+    with user_errors("data"):
+        dataset = build.load_data(config.data)
+    with user_errors("model"):
+        model = build.make_model(config.model, dataset)
+    scored = PruneConfig(num_examples=config.num_examples, batch_size=config.num_examples)
+    batches = build.score_batches(scored, config.seed, dataset)
+    with store.claimed():
+        params, state = jax.jit(model.init)(stream(config.seed, "init"), build.example(dataset))
+        x = data.normalise(dataset.mean, dataset.std)(dataset.x_train[: config.num_images])
+        y = dataset.y_train[: config.num_images]
+        for method in (DENSE, *config.methods):
+            if store.has(f"spectrum_{method}.json"):
+                continue
+            mask = masks.ones_like(params)
+            if method != DENSE:
+                key = stream(config.seed, "mask")
+                pruner = PRUNERS[method]()
+                mask, _ = prune(key, pruner, model, params, state, mask, batches, config.density)
+            kernel = kernel_of(model, params, state, mask, x, config.batch_norm)
+            if method == DENSE:
+                store.save("kernel_dense", {"kernel": kernel})
+            dense = store.load("kernel_dense")["kernel"]
+            numbers = diagnose(kernel, dense, y, dataset.num_classes)
+            store.write_json(f"spectrum_{method}.json", numbers)
+            print(f"{method}: " + text_of(numbers), flush=True)
+        found = {m: store.read_json(f"spectrum_{m}.json") for m in (DENSE, *config.methods)}
+        draw_figure(store, found)
+        store.finish({m: {k: v for k, v in n.items() if k != "eigenvalues"}
+                      for m, n in found.items()})  # fmt: skip
+
+
+def diagnose(
+    kernel: np.ndarray, dense: np.ndarray, y: np.ndarray, num_classes: int
+) -> dict[str, Any]:
+    """What one kernel comes to; the condition number is None when it is singular."""
+    values = diagnostics.eigenvalues(kernel)
+    try:
+        condition = diagnostics.condition_number(kernel)
+    except np.linalg.LinAlgError:
+        condition = None
+    return {
+        "eigenvalues": values.tolist(),
+        "trace": float(values.sum()),
+        "largest": float(values[0]),
+        "condition_number": condition,
+        "effective_rank": diagnostics.effective_rank(kernel),
+        "label_alignment": diagnostics.label_alignment(kernel, y, num_classes),
+        "distance_to_dense": diagnostics.relative_distance(kernel, dense),
+    }
+
+
+def text_of(numbers: dict[str, Any]) -> str:
+    """One line of numbers."""
+    shown = {k: v for k, v in numbers.items() if k != "eigenvalues"}
+    return ", ".join(
+        f"{k.replace('_', ' ')} {'singular' if v is None else format(v, '.4g')}"
+        for k, v in shown.items()
+    )
+
+
+def draw_figure(store: Store, found: dict[str, dict[str, Any]]) -> None:
+    """All spectra in one figure."""
+    from experiments.report import figures
+
+    spectra = {method: np.array(numbers["eigenvalues"]) for method, numbers in found.items()}
+    figures.save(figures.eigenvalues(spectra), store.path / "spectrum")
