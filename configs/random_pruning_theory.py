@@ -17,15 +17,15 @@ def smoke(config: NtkTheory) -> NtkTheory:
     """Every experiment at small widths, with few networks."""
     return dataclasses.replace(
         config,
-        sweep_widths=(32, 64, 128),
+        sweep_widths=(32, 64),
         sweep_networks=16,
         scaling_width=64,
-        scaling_densities=(1.0, 0.5, 0.25),
+        scaling_densities=(1.0, 0.5),
         scaling_networks=16,
-        law_widths=(32, 64, 128),
-        law_densities=(1.0, 0.5, 0.25),
-        law_networks=64,
-        cnn_channels=(8, 16),
+        law_widths=(32, 128),
+        law_densities=(1.0, 0.5),
+        law_networks=256,
+        cnn_channels=(8,),
         cnn_densities=(1.0, 0.5),
         cnn_networks=16,
     )

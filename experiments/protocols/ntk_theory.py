@@ -1,4 +1,4 @@
-"""Random pruning against theory: one resumable stage per Monte-Carlo cell, then a table, a figure."""
+"""Random pruning against theory: one resumable stage per Monte-Carlo cell, then the figure."""
 
 import time
 import zlib
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.config import NtkTheory
+from experiments.errors import user_errors
 from experiments.store import Store
 from ntk_prune.ntk import theory
 from ntk_prune.ntk.concentration import estimate, width_law
@@ -42,8 +43,11 @@ def ntk_theory(config: NtkTheory, store: Store) -> None:
         plan = list(cells(config))
         for number, cell in enumerate(plan, start=1):
             if not store.has(cell.file):
+                start = time.perf_counter()
                 run_cell(config, store, cell)
-                print(f"{number}/{len(plan)} {cell.name}", flush=True)
+                seconds = time.perf_counter() - start
+                store.log(number, 0.0, {"cell_seconds": seconds}, file="timing", cell=cell.name)
+                print(f"{number}/{len(plan)} {cell.name} {seconds:.1f} s", flush=True)
         rows = [row(store.read_json(cell.file)) for cell in plan]
         law = fit_law(config, store)
         store.write_json("results.json", {"rows": rows, "law": law})
@@ -105,7 +109,6 @@ def inputs(config: NtkTheory, network: Network) -> tuple[Array, Array]:
 
 def run_cell(config: NtkTheory, store: Store, cell: Cell) -> None:
     """Draw the networks of a cell and store their kernels."""
-    start = time.perf_counter()
     x1, x2 = inputs(config, cell.network)
     key = jax.random.fold_in(stream(config.seed, "init"), zlib.crc32(cell.name.encode()))
     values = theory.sample(key, cell.network, x1, x2, cell.num_networks)
@@ -117,7 +120,6 @@ def run_cell(config: NtkTheory, store: Store, cell: Cell) -> None:
         "limit": cell.network.unpruned_limit(x1, x2),
         "rescaling": theory.rescaling(cell.network),
         "kernels": [float(value) for value in values],  # without rescaling
-        "seconds": time.perf_counter() - start,
     }
     store.write_json(cell.file, content)
 
@@ -125,7 +127,7 @@ def run_cell(config: NtkTheory, store: Store, cell: Cell) -> None:
 def row(cell: dict[str, Any]) -> dict[str, Any]:
     """A stored cell as estimates, as it was drawn (``pruned``) and ``rescaled``."""
     kernels = np.asarray(cell["kernels"])
-    kept = ("experiment", "width", "density", "limit_pruned", "limit", "seconds")
+    kept = ("experiment", "width", "density", "limit_pruned", "limit")
     return {
         **{key: cell[key] for key in kept},
         "pruned": estimate(kernels, cell["limit_pruned"])._asdict(),
@@ -141,9 +143,11 @@ def fit_law(config: NtkTheory, store: Store) -> dict[str, Any]:
     limit = stored[0]["limit"]
     shape = (len(config.law_densities), len(config.law_widths), -1)
     deviations = np.abs(np.reshape(kernels, shape) - limit)
-    law = width_law(deviations, config.law_densities, config.law_widths, config.law_level * limit)
+    level = config.law_level * limit
+    with user_errors("law_networks, law_widths"):
+        law = width_law(deviations, config.law_densities, config.law_widths, level)
     return {
-        "level": config.law_level * limit,
+        "level": level,
         "densities": list(config.law_densities),
         "exponent": law.exponent,
         "exponent_interval": list(law.exponent_interval),
@@ -154,7 +158,7 @@ def fit_law(config: NtkTheory, store: Store) -> dict[str, Any]:
 
 
 def summarise(config: NtkTheory, rows: list[dict[str, Any]], law: dict[str, Any]) -> dict:
-    """What ``DONE`` holds: the widest networks of the sweep, the largest z-score, the exponent."""
+    """What ``DONE`` holds: the kernels of the widest networks of the sweep, the exponent."""
     widest = max(config.sweep_widths)
     sweep = [row for row in rows if row["experiment"].startswith("sweep")]
     summary: dict[str, Any] = {"limit": sweep[0]["limit"]}
@@ -163,7 +167,6 @@ def summarise(config: NtkTheory, rows: list[dict[str, Any]], law: dict[str, Any]
         summary[name] = {key: found["rescaled"][key] for key in ("mean", "sem", "n")}
     summary["required_width_exponent"] = law["exponent"]
     summary["required_width_exponent_interval"] = law["exponent_interval"]
-    summary["seconds"] = sum(row["seconds"] for row in rows)
     return summary
 
 
