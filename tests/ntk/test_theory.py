@@ -144,6 +144,16 @@ def test_mask_says_nothing_about_the_neighbouring_weight():
         assert abs(product.mean()) < 4 * product.std() / np.sqrt(product.size)
 
 
+def test_layers_and_networks_are_independent():
+    network = FullyConnected(8, depth=3, density=0.5)
+    layers, masks = numpy_draw(network, (8,))
+    for h in range(2):
+        assert not np.array_equal(masks[h + 1], masks[h])
+        assert not np.intersect1d(layers[h][layers[h] != 0], layers[h + 1]).size
+    x1, x2 = (np.float32(x) for x in pair((8,)))
+    assert len(set(theory.sample(KEY, network, x1, x2, 10))) == 10
+
+
 def test_draws_do_not_depend_on_the_memory_budget():
     network, shape = NETWORKS["fully connected"]
     x1, x2 = (jnp.float32(x) for x in pair(shape))
