@@ -146,8 +146,8 @@ def test_mask_says_nothing_about_the_neighbouring_weight():
 
 def test_layers_and_networks_are_independent():
     network = FullyConnected(64, depth=3, density=0.5)
-    layers, masks = numpy_draw(network, (64,))
-    assert not np.array_equal(masks[1], masks[2])
+    layers, _ = numpy_draw(network, (64,))
+    assert not np.array_equal(layers[1] == 0, layers[2] == 0)
     assert abs(np.corrcoef(layers[0].ravel(), layers[1].ravel())[0, 1]) < 4 / 64
     assert abs(np.corrcoef(layers[1].ravel(), layers[2].ravel())[0, 1]) < 4 / 64
     x1, x2 = (jnp.float32(x) for x in pair((64,)))
