@@ -2,7 +2,7 @@ r"""GraSP: keep the gradient flow (Wang, Zhang, Grosse, arXiv 2002.07376).
 
 With ``g`` the gradient and ``H`` the Hessian of the loss in the prunable weights,
 
-    score = theta * (H g) / |sum theta * (H g)|,    the largest are kept.
+    score = theta * (H g) / (|sum theta * (H g)| + 1e-10),    the largest are kept.
 
 The paper scores ``-theta * (H g)`` and removes the highest; the published codes score as here and
 prune the lowest: the same weights. The loss is the cross entropy of ``logits / temperature``.
@@ -16,6 +16,7 @@ Differs:
 import functools
 
 import jax
+import jax.numpy as jnp
 
 from ntk_prune import masks
 from ntk_prune.pruners.common import (
@@ -27,8 +28,8 @@ from ntk_prune.pruners.common import (
     batch_loss,
     check_batch_norm,
     check_positive,
+    entry_sum,
     make_pruner,
-    normalise,
 )
 from ntk_prune.types import Array, Batch, Key, Mask, Model, Params, Pruner, Scores, State
 
@@ -102,4 +103,7 @@ def _add_hessian_product(sums, g, model, params, state, mask, x, y, batch_norm, 
 
 @jax.jit
 def _gradient_flow(hessian_product, params):
-    return normalise(jax.tree.map(lambda h, p: h * p, hessian_product, params))
+    """The normaliser only sets the scale: with batch norm the sum cancels to almost nothing."""
+    flow = jax.tree.map(jnp.multiply, hessian_product, params)
+    scale = jnp.abs(entry_sum(flow)) + 1e-10
+    return jax.tree.map(lambda f: f / scale.astype(f.dtype), flow)
