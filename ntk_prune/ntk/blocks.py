@@ -44,7 +44,7 @@ def compute(
     variables: Variables,
     x1: Array,
     x2: Array | None,
-    devices: Sequence[jax.Device],
+    devices: Sequence[Any],
     progress: bool | None,
 ) -> np.ndarray:
     """The whole kernel on the host; the upper half only, and its mirror image, without ``x2``."""
@@ -89,7 +89,7 @@ class _Kernel:
     def __init__(self, n1: int, n2: int, chunk: int, plan: Plan, symmetric: bool):
         self.full, self.trace = plan.outputs == "full", plan.outputs == "trace"
         self.chunk, self.symmetric = chunk, symmetric
-        self.shape = (n1, n2) + ((plan.num_outputs,) * 2 if self.full else ())
+        self.shape = (n1, n2) + ((plan.trace.num_outputs,) * 2 if self.full else ())
         self.values: np.ndarray = np.empty(0)
 
     def put(self, r: int, c: int, block: np.ndarray) -> None:

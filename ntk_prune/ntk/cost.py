@@ -1,16 +1,12 @@
 """What a kernel will cost, counted before it is run, and the chunk size that follows from it."""
 
-import functools
 import math
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from ntk_prune.ntk.jacobian import call
-from ntk_prune.ntk.layerwise import Plan, backward
-from ntk_prune.types import Array, Params, State
+from ntk_prune.ntk.layerwise import Plan
 
 
 class Cost(NamedTuple):
@@ -51,7 +47,7 @@ class Cost(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.backend}: {self.flops / 1e9:.4g} GFLOP ({self.flops_backward / 1e9:.4g} "
-            f"backward, {self.flops_product / 1e9:.4g} product over {self.coordinates} coordinates), "
+            f"backward, {self.flops_product / 1e9:.4g} product, {self.coordinates} coordinates), "
             f"{readable(self.bytes)} peak (kernel {readable(self.bytes_kernel)}, features "
             f"{readable(self.bytes_features)}, working {readable(self.bytes_working)}), "
             f"chunks of {self.chunk}, {self.resident} examples held"
@@ -71,7 +67,7 @@ def readable(size: float) -> str:
     return f"{size:.1f} GiB"
 
 
-def available_memory(device: jax.Device) -> int:
+def available_memory(device: Any) -> int:
     """Bytes that may be used now: the accelerator's free memory, or the host's."""
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
@@ -82,13 +78,6 @@ def available_memory(device: jax.Device) -> int:
         return int(fields["MemAvailable"].split()[0]) * 1024
     except OSError:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def forward_flops(plan: Plan, params: Params, state: State, x: Array) -> float:
-    """Operations of one forward pass of one example, as the compiler counts them."""
-    one = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
-    lowered = jax.jit(lambda p, s, x: call(plan.f, p, s, x)).lower(params, state, one)
-    return float((lowered.cost_analysis() or {}).get("flops", 0.0))
 
 
 class Budget(NamedTuple):
@@ -108,7 +97,7 @@ class Budget(NamedTuple):
 
     def kernel_bytes(self, plan: Plan) -> int:
         """Size of the result."""
-        entries = plan.num_outputs**2 if plan.outputs == "full" else 1
+        entries = plan.trace.num_outputs**2 if plan.outputs == "full" else 1
         return self.n1 * self.columns * entries * self.dtype.itemsize
 
     def chunk_for(self, kernel: int, need: int, usual: int) -> int:
@@ -120,8 +109,8 @@ class Budget(NamedTuple):
         if room < need:
             raise MemoryError(
                 f"this kernel needs {readable(kernel)} for itself and at least {readable(need)} to "
-                f"compute it, of {readable(self.limit)} allowed: take fewer inputs, outputs='trace' "
-                "or 'class:k' instead of 'full', or the matrix-free ntk_prune.ntk.operators"
+                f"compute it, of {readable(self.limit)} allowed: take fewer inputs, outputs='trace'"
+                " or 'class:k' instead of 'full', or the matrix-free ntk_prune.ntk.operators"
             )
         return min(self.chunk or usual, max(self.n1, self.columns), room // max(need, 1))
 
@@ -130,12 +119,13 @@ class Budget(NamedTuple):
         return self.n1 * (self.n1 + chunk) / 2 if self.n2 is None else self.n1 * self.n2
 
 
-def feature_cost(plan: Plan, params: Params, state: State, x: Array, budget: Budget) -> Cost:
+def feature_cost(plan: Plan, width: int, budget: Budget) -> Cost:
     """Cost of features and their products, with as many examples resident as fit.
 
-    Raises MemoryError when the kernel, or a single example, does not fit.
+    ``width`` is the number of bytes of a feature. Raises MemoryError when the kernel, or a single
+    example, does not fit.
     """
-    features, working, flops = _example_sizes(plan, params, state, x)
+    features, working, flops = _example_sizes(plan, width)
     kernel = budget.kernel_bytes(plan)
     # besides the resident rows one streamed chunk of columns is alive, in features and working
     usual = 16 if budget.platform == "cpu" else 128
@@ -157,28 +147,26 @@ def feature_cost(plan: Plan, params: Params, state: State, x: Array, budget: Bud
     )
 
 
-def _example_sizes(plan: Plan, params: Params, state: State, x: Array) -> tuple[int, int, float]:
+def _example_sizes(plan: Plan, width: int) -> tuple[int, int, float]:
     """Bytes of features, bytes of working memory and backward operations of one example."""
-    width, m = np.dtype(x.dtype).itemsize, plan.num_rows
-    stage = jax.eval_shape(
-        functools.partial(backward, plan.f, plan.flags, plan.outputs, plan.tapped),
-        params, state, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype),
-    )  # fmt: skip
-    held = sum(leaf.size for leaf in jax.tree.leaves(stage))
+    m, forward = plan.trace.num_rows, plan.trace.forward_flops
     apart = [layer for layer in plan.layers if not layer.factored]
     joint = [layer for layer in plan.layers if layer.factored]
     factors = sum(e.positions * (e.inputs + m * e.outputs) for e in joint)
     jacobians = m * (plan.num_kept - sum(e.num_kept for e in joint))
     largest = max((e.inputs * (m * e.outputs + e.positions) for e in apart), default=0)
-    forward = forward_flops(plan, params, state, x)
     weights = sum(2 * m * e.positions * e.inputs * e.outputs for e in apart)
     passes = (1 + m) * forward + weights if plan.tapped else (1 + 2 * m) * forward
-    return width * (factors + jacobians), width * (2 * held + largest), passes
+    return (
+        width * (factors + jacobians),
+        width * (2 * plan.trace.backward_elements + largest),
+        passes,
+    )
 
 
 def _pair_flops(plan: Plan) -> float:
     """Operations to contract the features of one pair of examples."""
-    trace, m = plan.outputs == "trace", plan.num_rows
+    trace, m = plan.outputs == "trace", plan.trace.num_rows
     pairs = m if trace else m * m
     products = sum(
         layer.joint_products if layer.factored else pairs * layer.num_kept for layer in plan.layers

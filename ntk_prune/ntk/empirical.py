@@ -13,7 +13,8 @@ class:k     [n1,n2]       ``K[i,j,k,k]``
 ==========  ============  ==========================================================
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ def empirical_ntk(
     accumulate: str | None = None,
     chunk: int | None = None,
     memory_limit: int | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
     progress: bool | None = None,
 ) -> np.ndarray:
     """The empirical NTK between ``x1 [n1, ...]`` and ``x2 [n2, ...]``, on the host.
@@ -110,7 +111,7 @@ def estimate(
     accumulate: str | None = None,
     chunk: int | None = None,
     memory_limit: int | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Cost:
     """What ``empirical_ntk`` with the same arguments will do and cost, without running it.
 
@@ -118,7 +119,7 @@ def estimate(
     """
     _check(f, state, x1, x2, backend)
     problem = engines.Problem(f, masked(params, mask), state, mask, x1, x2, outputs, wrt)
-    device = list(devices or jax.devices())[0]
+    device = next(iter(devices or jax.devices()))
     return engines.choose(problem, backend, accumulate, chunk, memory_limit, device).cost
 
 
@@ -151,11 +152,11 @@ def _check(f: Function, state: State, x1: Array, x2: Array | None, backend: str)
 
 def _check_finite(kernel: np.ndarray, symmetric: bool) -> None:
     """Raise FloatingPointError naming the inputs whose Jacobians are not finite."""
-    bad = ~np.isfinite(kernel.reshape(*kernel.shape[:2], -1)).all(-1)
+    bad = ~np.isfinite(kernel.reshape(*kernel.shape[:2], -1)).all(axis=-1)
     if not bad.any():
         return
-    named = [("x1", bad.all(1))] + ([] if symmetric else [("x2", bad.all(0))])
-    text = "; ".join(f"rows {_listed(rows)} of {x}" for x, rows in named if rows.any())
+    named = [("x1", bad)] + ([] if symmetric else [("x2", bad.T)])
+    text = "; ".join(f"rows {_rows(b)} of {x}" for x, b in named if b.all(axis=-1).any())
     raise FloatingPointError(
         f"non-finite Jacobian at {text}: look for NaN or infinite inputs or parameters there"
         if text
@@ -163,6 +164,7 @@ def _check_finite(kernel: np.ndarray, symmetric: bool) -> None:
     )
 
 
-def _listed(rows: Iterable[bool]) -> str:
-    indices = np.flatnonzero(rows).tolist()
+def _rows(bad: np.ndarray) -> str:
+    """The rows that are bad throughout."""
+    indices = np.flatnonzero(bad.all(axis=-1)).tolist()
     return ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,6 +26,11 @@ class Problem(NamedTuple):
     outputs: str
     wrt: str
 
+    @property
+    def traced(self) -> tuple:
+        """The arguments of ``layerwise.make_plan``: all but the second inputs."""
+        return (*self[:5], *self[6:])
+
 
 def choose(
     problem: Problem,
@@ -33,7 +38,7 @@ def choose(
     accumulate: str | None,
     chunk: int | None,
     memory_limit: int | None,
-    device: jax.Device,
+    device: Any,
 ) -> Engine:
     """The engine called ``backend``; for ``"auto"`` the one with the fewest counted operations.
 
@@ -74,8 +79,8 @@ ENGINES: dict[str, Callable[[Problem, Budget], Engine]] = {
 
 def _by_features(problem: Problem, budget: Budget, backend: str) -> Engine:
     """Features of each chunk once, and products of features."""
-    plan = layerwise.make_plan(*problem[:5], *problem[6:], tapped=backend == "layerwise")
-    cost = feature_cost(plan, problem.params, problem.state, problem.x1, budget)
+    plan = layerwise.make_plan(*problem.traced, tapped=backend == "layerwise")
+    cost = feature_cost(plan, problem.x1.dtype.itemsize, budget)
     wide = budget.dtype == np.float64
 
     def rows(variables, x):
@@ -88,4 +93,4 @@ def _by_features(problem: Problem, budget: Budget, backend: str) -> Engine:
                 left, right, trace=plan.outputs == "trace", dtype=budget.dtype.name
             )
 
-    return Engine(plan, cost._replace(backend=backend), rows, None, product)
+    return Engine(plan, cost, rows, None, product)

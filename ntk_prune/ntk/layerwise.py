@@ -24,7 +24,7 @@ from ntk_prune.types import Array, Mask, Params, State
 
 
 class LayerPlan(NamedTuple):
-    """How one tapped layer enters: sizes, surviving positions of ``[F, O]``, and which way."""
+    """How one tapped layer enters: sizes, surviving positions of ``[O, F]``, and which way."""
 
     layer: Layer
     positions: int
@@ -40,6 +40,19 @@ class LayerPlan(NamedTuple):
         return self.inputs * self.outputs if self.kept is None else self.kept.size
 
 
+class Trace(NamedTuple):
+    """What one example's trace tells: sizes and counted operations, per example."""
+
+    layers: tuple[Layer, ...]
+    rows: tuple[tuple[int, ...], ...]  # shapes of the layer inputs
+    gradients: tuple[tuple[int, ...], ...]  # shapes of their output gradients
+    num_rows: int  # m: rows of the Jacobian an example
+    num_outputs: int
+    forward_flops: float
+    backward_elements: int  # of everything that the backward stage returns
+    widest: int  # elements of the largest activation
+
+
 class Plan(NamedTuple):
     """What is differentiated and how: made once for a network, a mask and a convention."""
 
@@ -47,8 +60,7 @@ class Plan(NamedTuple):
     flags: tuple[bool, ...]
     outputs: str
     tapped: bool
-    num_rows: int  # m: rows of the Jacobian an example
-    num_outputs: int
+    trace: Trace
     layers: tuple[LayerPlan, ...]
     others: tuple[tuple[int, np.ndarray | None], ...]  # untapped leaves: size, kept positions
 
@@ -80,34 +92,48 @@ def make_plan(
 ) -> Plan:  # fmt: skip
     """Trace ``f`` on one example and decide, layer by layer, how the kernel is contracted."""
     flags = chosen(params, wrt)
+    variables, structure = jax.tree.flatten((params, state))
+    shapes = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in variables)
     one = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+    trace = _trace(f, flags, outputs, tapped, structure, shapes, one)
+    kept = dict(zip(np.flatnonzero(flags).tolist(), kept_indices(flags, mask), strict=True))
+    leaves = jax.tree.leaves(mask) if mask is not None else None
+    layers = [
+        _layer_plan(layer, rows, gradients, leaves, outputs == "trace")
+        for layer, rows, gradients in zip(trace.layers, trace.rows, trace.gradients, strict=True)
+    ]
+    tapped_leaves = {layer.leaf for layer in trace.layers}
+    sizes = [leaf.size for leaf in jax.tree.leaves(params)]
+    others = [(sizes[i], kept[i]) for i in kept if i not in tapped_leaves]
+    return Plan(f, flags, outputs, tapped, trace, tuple(layers), tuple(others))
+
+
+@functools.lru_cache(maxsize=64)
+def _trace(f: Function, flags, outputs: str, tapped: bool, structure, shapes, one) -> Trace:
+    """Read sizes off the trace of one example; nothing is computed.
+
+    Raises ValueError when ``f`` does not return ``[B, C]``.
+    """
+    params, state = structure.unflatten(shapes)
     logits = jax.eval_shape(functools.partial(call, f), params, state, one)
     if logits.ndim != 2:
         raise ValueError(f"f must return [B, C] for x [B, ...], got {logits.shape} for B = 1")
-    m = cotangents(outputs, logits.shape[1], logits.dtype).shape[0]
-    shapes = jax.eval_shape(
-        functools.partial(backward, f, flags, outputs, tapped), params, state, one
+    stage = functools.partial(backward, f, flags, outputs, tapped)
+    rows, gradients, others = jax.eval_shape(stage, params, state, one)
+    leaves, inner = jax.tree.flatten(params)
+    layers = _tap(f, flags, inner, leaves, state, one).layers if tapped else ()
+    forward = jax.jit(functools.partial(call, f)).trace(params, state, one)
+    activations = [v.aval.size for e in forward.jaxpr.eqns for v in e.outvars]
+    return Trace(
+        layers,
+        tuple(a.shape for a in rows),
+        tuple(a.shape for a in gradients),
+        cotangents(outputs, logits.shape[1], logits.dtype).shape[0],
+        logits.shape[1],
+        float((forward.lower().cost_analysis() or {}).get("flops", 0.0)),
+        sum(a.size for a in (*rows, *gradients, *others)),
+        max(activations, default=logits.size),
     )
-    layers = _layers(f, flags, params, state, one) if tapped else ()
-    kept = dict(zip(np.flatnonzero(flags), kept_indices(flags, mask), strict=True))
-    leaves = jax.tree.leaves(mask) if mask is not None else None
-    return Plan(
-        f, flags, outputs, tapped, m, logits.shape[1],
-        tuple(
-            _layer_plan(layer, rows.shape, grads.shape, leaves, outputs == "trace")
-            for layer, rows, grads in zip(layers, *shapes[:2], strict=True)
-        ),
-        tuple(
-            (leaf.size, kept[i])
-            for i, leaf in enumerate(jax.tree.leaves(params))
-            if flags[i] and i not in {layer.leaf for layer in layers}
-        ),
-    )  # fmt: skip
-
-
-def _layers(f: Function, flags, params: Params, state: State, x) -> tuple[Layer, ...]:
-    leaves, structure = jax.tree.flatten(params)
-    return _tap(f, flags, structure, leaves, state, x).layers
 
 
 def _tap(f: Function, flags, structure, leaves, state: State, x):
@@ -124,7 +150,7 @@ def _layer_plan(layer: Layer, rows, grads, mask_leaves, trace: bool) -> LayerPla
     kept = None
     if mask_leaves is not None:
         view = np.asarray(mask_leaves[layer.leaf]).transpose(layer.weight_order)
-        kept = None if view.all() else np.flatnonzero(view)
+        kept = None if view.all() else np.flatnonzero(view.reshape(inputs, outputs).T)
     pairs = m if trace else m * m
     joint = positions**2 * (inputs + pairs * outputs + (1 if trace else pairs))
     factored = kept is None and joint < pairs * inputs * outputs
@@ -139,7 +165,7 @@ def backward(
 
     Returns:
         Layer inputs ``[B, S, F]`` or ``[B, space..., channels]``, output gradients
-        ``[B, m, S, O]``, and the Jacobians ``[B, m, *leaf]`` of the chosen leaves that are not tapped.
+        ``[B, m, S, O]``, and the Jacobians ``[B, m, *leaf]`` of the other chosen leaves.
     """
     leaves, structure = jax.tree.flatten(params)
     wanted = flags if tapped else (False,) * len(flags)
@@ -206,9 +232,8 @@ def patches(window: Window | None, a: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames="window")
 def _weight_jacobian(window: Window | None, a: Array, dy: Array, kept: Array | None) -> Array:
-    """``J[c, m, (f, o)] = sum_s a[c, s, f] dy[c, m, s, o]``, only the ``kept`` coordinates."""
-    rows = patches(window, a)
-    full = jnp.einsum("csf,cmso->cmfo", rows, dy)
+    """``J[c, m, (o, f)] = sum_s dy[c, m, s, o] a[c, s, f]``, only the ``kept`` coordinates."""
+    full = jnp.einsum("cmso,csf->cmof", dy, patches(window, a))
     full = full.reshape(*full.shape[:2], -1)
     return full if kept is None else jnp.take(full, kept, axis=-1)
 

@@ -7,6 +7,7 @@ is returned. Then ``dL/dw = a^T dy``, example by example, without ever different
 Nothing has to be known about how the function was written.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -118,7 +119,7 @@ class Tapped(NamedTuple):
             return a.transpose(*spec[2:], spec[0], spec[1])[..., 0, :]
         contracted = params["dimension_numbers"][0][1 - site.operand]
         free = [d for d in range(a.ndim) if d not in contracted]
-        size = _size(a.shape[d] for d in contracted)
+        size = math.prod(a.shape[d] for d in contracted)
         return a.transpose(*free, *contracted).reshape(-1, size)
 
     def _canonical_output(self, site: _Site, g: Array) -> Array:
@@ -129,7 +130,7 @@ class Tapped(NamedTuple):
         outputs = len(site.layer.weight_order) - site.layer.num_inputs
         if site.operand == 0:  # the weight came first, and so do its axes
             g = g.transpose(*range(outputs, g.ndim), *range(outputs))
-        return g.reshape(-1, _size(g.shape[g.ndim - outputs :]))
+        return g.reshape(-1, math.prod(g.shape[g.ndim - outputs :]))
 
 
 def tap(function: Callable, leaves: Sequence[Any], rest: Any, wanted: Sequence[bool]) -> Tapped:
@@ -203,7 +204,8 @@ def _find(program: _Program, wanted: Sequence[bool]) -> list[_Site]:
     uses = Counter(program.outputs)
     for step in program.equations:
         uses.update(step.inputs)
-    weights = {  # value -> (leaf, the permutation that made it from the leaf)
+    # value -> (leaf, the permutation that made it from the leaf)
+    weights: dict[int, tuple[int, tuple[int, ...] | None]] = {
         slot: (leaf, None)
         for leaf, slot in enumerate(program.inputs[: len(wanted)])
         if wanted[leaf]
@@ -238,19 +240,24 @@ def _layer(step: _Equation, operand: int, leaf: int, order) -> Layer | None:
     return Layer(leaf, tuple(order[a] for a in axes) if order else axes, num_inputs, window)
 
 
+def _aval(variable: Any) -> Any:
+    """The shape and type of a variable."""
+    return variable.aval
+
+
 def _linear(equation: core.JaxprEqn, operand: int):
     contracted, batched = equation.params["dimension_numbers"]
-    types = {v.aval.dtype for v in (*equation.invars, *equation.outvars)}
+    types = {_aval(v).dtype for v in (*equation.invars, *equation.outvars)}
     if batched[0] or len(types) > 1:
         return None
     inputs = tuple(contracted[operand])
-    outputs = tuple(d for d in range(equation.invars[operand].aval.ndim) if d not in inputs)
+    outputs = tuple(d for d in range(_aval(equation.invars[operand]).ndim) if d not in inputs)
     return inputs + outputs, len(inputs), None
 
 
 def _convolution(equation: core.JaxprEqn):
-    params, shape = equation.params, equation.invars[1].aval.shape
-    batch = equation.invars[0].aval.shape[params["dimension_numbers"].lhs_spec[0]]
+    params, shape = equation.params, _aval(equation.invars[1]).shape
+    batch = _aval(equation.invars[0]).shape[params["dimension_numbers"].lhs_spec[0]]
     if batch != 1 or params["feature_group_count"] != 1 or params["batch_group_count"] != 1:
         return None
     out, channels, *space = params["dimension_numbers"].rhs_spec
@@ -259,11 +266,3 @@ def _convolution(equation: core.JaxprEqn):
         *(tuple(params[k]) for k in ("window_strides", "padding", "lhs_dilation", "rhs_dilation")),
     )
     return (*space, channels, out), len(space) + 1, window
-
-
-def _size(shape) -> int:
-    """The product of some dimensions."""
-    size = 1
-    for dimension in shape:
-        size *= dimension
-    return size

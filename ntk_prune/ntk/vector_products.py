@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntk_prune.ntk.blocks import Engine
-from ntk_prune.ntk.cost import Budget, Cost, forward_flops
+from ntk_prune.ntk.cost import Budget, Cost
 from ntk_prune.ntk.jacobian import Function, call, cotangents, leaf_jacobians, split
 from ntk_prune.ntk.layerwise import Plan, make_plan
 from ntk_prune.types import Array, Params, State
@@ -29,8 +29,8 @@ def engine(problem: "Problem", budget: Budget) -> Engine:
     """
     if budget.dtype != np.result_type(problem.x1.dtype, np.float32):
         raise ValueError("vector_products computes in the type of the inputs: drop `accumulate`")
-    plan = make_plan(*problem[:5], *problem[6:], tapped=False)
-    cost = _cost(plan, problem.params, problem.state, problem.x1, budget)
+    plan = make_plan(*problem.traced, tapped=False)
+    cost = _cost(plan, problem.params, problem.x1.dtype.itemsize, budget)
     how = (plan.f, plan.flags, plan.outputs)
     kept = None
     if problem.mask is not None:
@@ -38,7 +38,9 @@ def engine(problem: "Problem", budget: Budget) -> Engine:
 
     def columns(variables, x):
         parts = leaf_jacobians(*how, *variables, x)
-        return parts if kept is None else [p * m for p, m in zip(parts, kept, strict=True)]
+        if kept is None:
+            return parts
+        return [p * jnp.expand_dims(m, (0, 1)) for p, m in zip(parts, kept, strict=True)]
 
     def product(variables, x, column):
         block = _block(*how, *variables, x, column)
@@ -62,13 +64,12 @@ def _block(f: Function, flags, outputs: str, params: Params, state: State, x: Ar
     return jnp.einsum("mk,dnck->cmdn", rows, pushed)
 
 
-def _cost(plan: Plan, params: Params, state: State, x: Array, budget: Budget) -> Cost:
+def _cost(plan: Plan, params: Params, width: int, budget: Budget) -> Cost:
     """The counted cost; Jacobian rows of one chunk, and tangents of a forward pass for each."""
-    width, m = np.dtype(x.dtype).itemsize, plan.num_rows
+    m, forward = plan.trace.num_rows, plan.trace.forward_flops
     weights = sum(leaf.size for leaf in split(plan.flags, params)[0])
-    forward = forward_flops(plan, params, state, x)
     kernel = budget.kernel_bytes(plan)
-    need = width * 2 * m * (weights + _widest(plan, params, state, x))
+    need = width * 2 * m * (weights + plan.trace.widest)
     chunk = budget.chunk_for(kernel, need, usual=8)
     return Cost(
         backend="vector_products",
@@ -81,10 +82,3 @@ def _cost(plan: Plan, params: Params, state: State, x: Array, budget: Budget) ->
         bytes_working=chunk * need,
         coordinates=plan.num_kept,
     )
-
-
-def _widest(plan: Plan, params: Params, state: State, x: Array) -> int:
-    """Elements of the largest activation of one example."""
-    one = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
-    traced = jax.make_jaxpr(functools.partial(call, plan.f))(params, state, one)
-    return max(v.aval.size for equation in traced.eqns for v in equation.outvars)

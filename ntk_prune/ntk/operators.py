@@ -1,0 +1,140 @@
+"""The kernel without the kernel: products of ``K`` and ``J`` with flat vectors.
+
+``J [nC, P]`` is the Jacobian of all logits ``f(params * mask, x) [n, C]``, flattened row-major, in
+the chosen leaves, and ``K = J J^T``. ``J^T u`` is one reverse pass, ``J v`` one forward pass, and
+``K u`` both: memory stays that of a backward pass, whatever ``n`` and ``P``.
+"""
+
+import functools
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from ntk_prune.ntk.jacobian import Function, call, chosen, masked, split
+from ntk_prune.types import Array, Mask, Model, Params, State
+
+
+class LinearMap(Protocol):
+    """A function of one flat vector."""
+
+    def __call__(self, vector: Array, /) -> Array: ...
+
+
+class Operator(NamedTuple):
+    """``K`` and its factors as functions of flat vectors.
+
+    Attributes:
+        matvec: ``u [nC] -> K u [nC]``.
+        jvp: ``v [P] -> J v [nC]``.
+        vjp: ``u [nC] -> J^T u [P]``; zero at pruned coordinates.
+        size: ``nC``, the size of ``K``.
+        num_parameters: ``P``, pruned coordinates included.
+    """
+
+    matvec: LinearMap
+    jvp: LinearMap
+    vjp: LinearMap
+    size: int
+    num_parameters: int
+
+
+def ntk_operator(
+    f: Function,
+    params: Params,
+    x: Array,
+    *,
+    state: State = None,
+    mask: Mask | None = None,
+    wrt: str = "all",
+    chunk: int | None = None,
+) -> Operator:
+    """The kernel of ``f`` on ``x [n, ...]`` as an operator; arguments as for ``empirical_ntk``.
+
+    Args:
+        f: ``f(params, x [B, ...]) -> [B, C]``, or a ``Model`` with its ``state``.
+        params: The parameters.
+        x: Inputs.
+        state: The state of a ``Model``.
+        mask: Which coordinates survive.
+        wrt: ``"all"`` or ``"prunable"`` leaves.
+        chunk: Examples of a pass; None for all at once.
+
+    >>> w = {"kernel": jnp.eye(2)}
+    >>> x = jnp.array([[3.0, 4.0]])
+    >>> ntk_operator(lambda p, x: x @ p["kernel"], w, x).matvec(jnp.array([1.0, 2.0])).tolist()
+    [25.0, 50.0]
+    """
+    if isinstance(f, Model) and state is None:
+        raise ValueError("the kernel of a Model needs its `state` ({} where it has none)")
+    params = masked(params, mask)
+    flags = chosen(params, wrt)
+    kept = None if mask is None else split(flags, mask)[0]
+    how = _Passes(f, flags, params, state, kept)
+    outputs = jax.eval_shape(functools.partial(call, f), params, state, x).shape[1]
+    parts = [x[i : i + (chunk or len(x))] for i in range(0, len(x), chunk or len(x))]
+
+    def vjp(u: Array) -> Array:
+        pieces, start = [], 0
+        for part in parts:
+            stop = start + len(part) * outputs
+            pieces.append(_pull(*how, part, u[start:stop]))
+            start = stop
+        return sum(pieces[1:], start=pieces[0])
+
+    def jvp(v: Array) -> Array:
+        return jnp.concatenate([_push(*how, part, v) for part in parts])
+
+    def matvec(u: Array) -> Array:
+        return _product(*how, x, u) if len(parts) == 1 else jvp(vjp(u))
+
+    size = sum(leaf.size for leaf in split(flags, params)[0])
+    return Operator(matvec, jvp, vjp, len(x) * outputs, size)
+
+
+class _Passes(NamedTuple):
+    """The arguments that all passes share."""
+
+    f: Function
+    flags: tuple[bool, ...]
+    params: Params
+    state: State
+    kept: list[Array] | None
+
+
+def _function(f: Function, flags, params: Params, state: State, kept, x: Array):
+    """The masked leaves, and the flat logits as a function of them."""
+    theta, merge = split(flags, params)
+
+    def logits(values: list[Array]) -> Array:
+        if kept is not None:
+            values = [v * m.astype(v.dtype) for v, m in zip(values, kept, strict=True)]
+        return call(f, merge(values), state, x).ravel()
+
+    return theta, logits
+
+
+@functools.partial(jax.jit, static_argnames=("f", "flags"))
+def _pull(f: Function, flags, params, state, kept, x, u: Array) -> Array:
+    theta, logits = _function(f, flags, params, state, kept, x)
+    value, vjp = jax.vjp(logits, theta)
+    return jnp.concatenate([g.ravel() for g in vjp(u.astype(value.dtype))[0]])
+
+
+@functools.partial(jax.jit, static_argnames=("f", "flags"))
+def _push(f: Function, flags, params, state, kept, x, v: Array) -> Array:
+    theta, logits = _function(f, flags, params, state, kept, x)
+    tangents, start = [], 0
+    for leaf in theta:
+        piece = v[start : start + leaf.size]
+        tangents.append(piece.reshape(leaf.shape).astype(leaf.dtype))
+        start += leaf.size
+    return jax.jvp(logits, (theta,), (tangents,))[1]
+
+
+@functools.partial(jax.jit, static_argnames=("f", "flags"))
+def _product(f: Function, flags, params, state, kept, x, u: Array) -> Array:
+    theta, logits = _function(f, flags, params, state, kept, x)
+    value, jvp = jax.linearize(logits, theta)
+    gradient = jax.linear_transpose(jvp, theta)(u.astype(value.dtype))[0]
+    return jvp(gradient)

@@ -1,0 +1,43 @@
+"""Products with the kernel equal products with its matrix."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from kernel_cases import network, random_mask
+
+from ntk_prune.ntk.diagnostics import as_matrix
+from ntk_prune.ntk.empirical import empirical_ntk
+from ntk_prune.ntk.operators import ntk_operator
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_products(pruned, chunk):
+    wrt = "prunable" if chunk else "all"
+    with jax.enable_x64(True):
+        model, params, state, x = network("residual", dtype=jnp.float64)
+        options = {"state": state, "mask": random_mask(params) if pruned else None, "wrt": wrt}
+        matrix = as_matrix(empirical_ntk(model, params, x, **options))
+        op = ntk_operator(model, params, x, chunk=chunk, **options)
+        u = jax.random.normal(jax.random.key(3), (op.size,))
+        np.testing.assert_allclose(op.matvec(u), matrix @ u, rtol=1e-9)
+        np.testing.assert_allclose(op.jvp(op.vjp(u)), matrix @ u, rtol=1e-9)
+        v = jax.random.normal(jax.random.key(4), (op.num_parameters,))
+        np.testing.assert_allclose(u @ op.jvp(v), v @ op.vjp(u), rtol=1e-9)
+
+
+def test_gradient_is_zero_at_pruned_coordinates():
+    model, params, state, x = network("mlp")
+    mask = random_mask(params)
+    op = ntk_operator(model, params, x, state=state, mask=mask)
+    kept = np.concatenate([np.ravel(m) for m in jax.tree.leaves(mask)])
+    gradient = np.asarray(op.vjp(jnp.ones(op.size)))
+    assert (gradient[~kept] == 0).all()
+    assert (gradient[kept] != 0).mean() > 0.9
+
+
+def test_a_model_needs_its_state():
+    model, params, _, x = network("mlp")
+    with pytest.raises(ValueError, match="needs its `state`"):
+        ntk_operator(model, params, x)
