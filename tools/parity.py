@@ -33,6 +33,7 @@ from ntk_prune.pruners.ntksap import redraw
 from ntk_prune.pruners.ntksap import saliency as ntksap_saliency
 from ntk_prune.pruners.synflow import saliency as synflow_saliency
 from ntk_prune.types import Batch, Mask, Model, Params, State
+from tools.reference_draws import shortcut_scales
 
 TOLERANCE = 1e-5
 EPSILON = 0.01  # what the files' perturbations are multiplied with
@@ -84,6 +85,8 @@ def load(path: str) -> Reference:
         raise ValueError("not a reference file: it has no meta, prunable or x")
     meta = json.loads(str(arrays["meta"]))
     tensors = {k.removeprefix("state/"): v for k, v in arrays.items() if k.startswith("state/")}
+    if "blocks.0.conv1.weight" in tensors:
+        tensors |= shortcut_scales(tensors)
     model, module_name = architecture(meta, tensors, [str(n) for n in arrays["prunable"]])
     reference = Reference(arrays, model, None, None, None, {})
     like = jax.eval_shape(model.init, jax.random.key(0), reference.images("x"))
@@ -103,7 +106,8 @@ def architecture(
     modules = [name.removesuffix(".weight") for name in prunable]
     classes = shapes[-1][0]
     if blocks := {int(n) for n in re.findall(r"blocks\.(\d+)\.conv1", " ".join(modules))}:
-        return resnet(2 * len(blocks) + 2, shapes[0][0], classes), torch_layout.resnet_name
+        network = resnet(2 * len(blocks) + 2, shapes[0][0], classes, scaled_shortcuts=True)
+        return network, torch_layout.resnet_name
     if all(len(shape) == 2 for shape in shapes):
         widths = tuple(shape[0] for shape in shapes[:-1])
         ours = [f"fc{i}" for i in range(len(shapes))]
@@ -156,16 +160,23 @@ def synflow_score(reference: Reference) -> Pairs:
 
 
 def ntksap_score(reference: Reference) -> Pairs:
-    """NTK-SAP's score over the recorded draws of weights, inputs and perturbations."""
+    """NTK-SAP's score over the recorded draws of weights, inputs and perturbations.
+
+    The published code copies the network before it redraws the weights, so the perturbed network of
+    a file keeps the file's batch norm scale and shift where the other has 1 and 0. In a fresh
+    network these are the same; here the difference goes with the perturbation.
+    """
     r = reference
     saliency = jax.jit(functools.partial(ntksap_saliency, r.model))
     initial = jax.tree_util.tree_map_with_path(_initial_value, r.params)
-    sums = jax.tree.map(jnp.zeros_like, r.params)
+    zeros = jax.tree.map(jnp.zeros_like, r.params)
+    sums = zeros
     draws = sum(key.startswith("ntksap_input_") for key in r.arrays)
     for i in range(draws):
         weights = redraw(r.params, r.tree(f"ntksap_weights_{i}", initial))
-        delta = r.tree(f"ntksap_delta_{i}", masks.only_prunable(r.params))
-        delta = jax.tree.map(lambda d: EPSILON * d, masks.only_prunable(delta))
+        copied = redraw(r.params, r.tree(f"ntksap_weights_{i}", r.params))
+        perturbation = r.tree(f"ntksap_delta_{i}", zeros)
+        delta = jax.tree.map(lambda c, p, w: c + EPSILON * p - w, copied, perturbation, weights)
         saliencies = saliency(weights, r.state, r.mask, r.images(f"ntksap_input_{i}"), delta)
         sums = jax.tree.map(jnp.add, sums, saliencies)
     return layerwise(r, masks.apply(jax.tree.map(jnp.abs, sums), r.mask), "ntksap")
@@ -182,7 +193,7 @@ def magnitude_counts(reference: Reference, *, name: str) -> Pairs:
     The files round the number of pruned weights down: ``n - int((1 - d) n)`` are kept.
     """
     r = reference
-    scope, density = re.fullmatch(r"mag_keep_(global|local)_(.*)", name).groups()
+    scope, density = name.removeprefix("mag_keep_").split("_")
     scores = jax.tree.map(np.abs, r.params)
     dense = masks.ones_like(r.params)
     if scope == "global":

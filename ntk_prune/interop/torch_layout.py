@@ -23,6 +23,7 @@ _LEAVES = {
     "bias": "bias",
     "mean": "running_mean",
     "var": "running_var",
+    "shortcut_scale": "shortcut.weight",
 }
 
 
@@ -41,7 +42,7 @@ def resnet_name(module: str) -> str:
     >>> resnet_name("blocks_3/shortcut_conv"), resnet_name("blocks_0/bn1"), resnet_name("fc")
     ('blocks.3.shortcut.0', 'blocks.0.bn1', 'fc')
     """
-    name = re.sub(r"^blocks_(\d+)/", r"blocks.\1.", module)
+    name = re.sub(r"^blocks_(\d+)", r"blocks.\1", module).replace("/", ".")
     return name.replace("shortcut_conv", "shortcut.0").replace("shortcut_bn", "shortcut.1")
 
 

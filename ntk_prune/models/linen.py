@@ -57,11 +57,11 @@ class BatchNorm(nn.Module):
                 mean.value = momentum * mean.value + (1 - momentum) * mu
                 var.value = momentum * var.value + (1 - momentum) * unbiased
         slope = jax.lax.rsqrt(sigma2 + self.eps) * scale
-        y = (x.astype(stats) - _over(x, mu)) * _over(x, slope) + _over(x, bias)
+        y = (x.astype(stats) - over(x, mu)) * over(x, slope) + over(x, bias)
         return y.astype(self.dtype or x.dtype)
 
 
-def _over(x: Array, per_channel: Array) -> Array:
+def over(x: Array, per_channel: Array) -> Array:
     """``per_channel [C]`` with the rank of ``x [..., C]``."""
     return jnp.expand_dims(per_channel, range(x.ndim - 1))
 
@@ -74,7 +74,7 @@ def _moments(x: Array, axis_name: str | None) -> tuple[Array, Array, int]:
     if axis_name is not None:
         mean = jax.lax.pmean(mean, axis_name)
         count *= jax.lax.axis_size(axis_name)
-    var = jnp.square(x - _over(x, mean)).mean(axes)
+    var = jnp.square(x - over(x, mean)).mean(axes)
     return mean, var if axis_name is None else jax.lax.pmean(var, axis_name), count
 
 

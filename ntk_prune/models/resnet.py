@@ -7,9 +7,10 @@ width 16 has 270,896 prunable weights.
 import functools
 from typing import Any
 
+import jax.numpy as jnp
 from flax import linen as nn
 
-from ntk_prune.models.linen import BatchNorm, conv, dense, model
+from ntk_prune.models.linen import BatchNorm, conv, dense, model, over
 from ntk_prune.types import Dtype, Model
 
 
@@ -18,6 +19,7 @@ class Block(nn.Module):
 
     features: int
     stride: int = 1
+    scaled_shortcut: bool = False
     dtype: Any = None
 
     @nn.compact
@@ -30,6 +32,9 @@ class Block(nn.Module):
         if x.shape != y.shape:
             x = layer(self.features, 1, self.stride, name="shortcut_conv")(x)
             x = BatchNorm(name="shortcut_bn", dtype=self.dtype)(x, **mode)
+        elif self.scaled_shortcut:
+            scale = self.variable("constants", "shortcut_scale", jnp.ones, (self.features,))
+            x = x * over(x, scale.value)
         return nn.relu(x + y)
 
 
@@ -39,6 +44,7 @@ class ResNet(nn.Module):
     blocks_per_stage: int
     width: int
     num_classes: int
+    scaled_shortcuts: bool = False
     dtype: Any = None
 
     @nn.compact
@@ -46,23 +52,32 @@ class ResNet(nn.Module):
         mode = {"train": train, "momentum": momentum, "axis_name": axis_name}
         x = conv(self.width, 3, name="conv", dtype=self.dtype)(x)
         x = nn.relu(BatchNorm(name="bn", dtype=self.dtype)(x, **mode))
+        block = functools.partial(Block, scaled_shortcut=self.scaled_shortcuts, dtype=self.dtype)
         for i in range(3 * self.blocks_per_stage):
             stage, position = divmod(i, self.blocks_per_stage)
             stride = 2 if stage > 0 and position == 0 else 1
-            x = Block(self.width * 2**stage, stride, self.dtype, name=f"blocks_{i}")(x, **mode)
+            x = block(self.width * 2**stage, stride, name=f"blocks_{i}")(x, **mode)
         x = x.mean(axis=(1, 2))
         return dense(self.num_classes, x.shape[-1], name="fc", dtype=self.dtype)(x)
 
 
-def resnet(depth: int = 20, width: int = 16, num_classes: int = 10, dtype: Dtype = None) -> Model:
+def resnet(
+    depth: int = 20,
+    width: int = 16,
+    num_classes: int = 10,
+    scaled_shortcuts: bool = False,
+    dtype: Dtype = None,
+) -> Model:
     """A CIFAR ResNet.
 
     Args:
         depth: Number of layers, 6n+2: 8, 14, 20, 32, 44, 56, 110, ...
         width: Channels of the first stage; the others have 2 and 4 times as many.
         num_classes: Number of outputs.
+        scaled_shortcuts: Multiply identity shortcuts by a scale per channel that is not trained and
+            lies in the state: the published code has it, as ones, which changes nothing.
         dtype: Compute type; parameters stay float32.
     """
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"the depth of a CIFAR ResNet is 6n+2 (8, 14, 20, 32, ...), got {depth}")
-    return model(ResNet((depth - 2) // 6, width, num_classes, dtype))
+    return model(ResNet((depth - 2) // 6, width, num_classes, scaled_shortcuts, dtype))
