@@ -90,7 +90,7 @@ def load(path: str) -> Reference:
     model, module_name = architecture(meta, tensors, [str(n) for n in arrays["prunable"]])
     reference = Reference(arrays, model, None, None, None, {})
     like = jax.eval_shape(model.init, jax.random.key(0), reference.images("x"))
-    params, state = torch_layout.from_torch(tensors, *like, module_name)
+    params, state = torch_layout.from_torch(tensors, like[0], like[1], module_name)
     params, state = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (params, state))
     names = _kernel_names(params, module_name)
     torch_layout.check_names(names.values(), map(str, arrays["prunable"]))
@@ -106,17 +106,17 @@ def architecture(
     modules = [name.removesuffix(".weight") for name in prunable]
     classes = shapes[-1][0]
     if blocks := {int(n) for n in re.findall(r"blocks\.(\d+)\.conv1", " ".join(modules))}:
-        network = resnet(2 * len(blocks) + 2, shapes[0][0], classes, scaled_shortcuts=True)
+        network = _built(resnet, 2 * len(blocks) + 2, shapes[0][0], classes, scaled_shortcuts=True)
         return network, torch_layout.resnet_name
     if all(len(shape) == 2 for shape in shapes):
         widths = tuple(shape[0] for shape in shapes[:-1])
         ours = [f"fc{i}" for i in range(len(shapes))]
-        network = mlp(widths, classes, bias=any(name.endswith(".bias") for name in tensors))
+        network = _built(mlp, widths, classes, bias=any(name.endswith(".bias") for name in tensors))
         return network, torch_layout.in_order(ours, modules)
     if meta.get("arch") == "cnn":
         channels, strides = zip(*(layer[1:] for layer in meta["layers"]), strict=True)
         ours = [*(f"conv{i}" for i in range(len(channels))), "fc"]
-        return convnet(channels, strides, classes), torch_layout.in_order(ours, modules)
+        return _built(convnet, channels, strides, classes), torch_layout.in_order(ours, modules)
     raise ValueError(f"unknown architecture {meta.get('arch')!r}")
 
 
@@ -129,11 +129,26 @@ def _kernel_names(params: Params, module_name: torch_layout.ModuleName) -> dict[
     }
 
 
+@functools.partial(jax.jit, static_argnames=("model", "train"))
+def _outputs(model, params, state, x, train):
+    return model.apply(params, state, x, train=train)[0]
+
+
+_synflow = jax.jit(synflow_saliency, static_argnames=("model", "batch_norm"))
+_ntksap = jax.jit(ntksap_saliency, static_argnames=("model", "estimator"))
+
+
+@functools.cache
+def _built(factory: Callable[..., Model], *args, **kwargs) -> Model:
+    """One object per architecture, so that files of one architecture share compiled functions."""
+    return factory(*args, **kwargs)
+
+
 def logits(reference: Reference, *, name: str, train: bool) -> Pairs:
     """The outputs [B, C] of the masked network."""
     pruned = masks.apply(reference.params, reference.mask)
-    apply = jax.jit(functools.partial(reference.model.apply, train=train))
-    return [(apply(pruned, reference.state, reference.images("x"))[0], reference.arrays[name])]
+    ours = _outputs(reference.model, pruned, reference.state, reference.images("x"), train)
+    return [(ours, reference.arrays[name])]
 
 
 def layerwise(reference: Reference, scores: Params, name: str) -> Pairs:
@@ -154,9 +169,8 @@ def pruner_score(reference: Reference, *, name: str, pruner: str) -> Pairs:
 def synflow_score(reference: Reference) -> Pairs:
     """SynFlow's score before its normalisation."""
     r = reference
-    saliency = jax.jit(functools.partial(synflow_saliency, r.model))
     ones = jnp.ones_like(r.images("x")[:1])
-    return layerwise(r, saliency(r.params, r.state, r.mask, ones), "synflow")
+    return layerwise(r, _synflow(r.model, r.params, r.state, r.mask, ones), "synflow")
 
 
 def ntksap_score(reference: Reference) -> Pairs:
@@ -167,7 +181,6 @@ def ntksap_score(reference: Reference) -> Pairs:
     network these are the same; here the difference goes with the perturbation.
     """
     r = reference
-    saliency = jax.jit(functools.partial(ntksap_saliency, r.model))
     initial = jax.tree_util.tree_map_with_path(_initial_value, r.params)
     zeros = jax.tree.map(jnp.zeros_like, r.params)
     sums = zeros
@@ -177,7 +190,9 @@ def ntksap_score(reference: Reference) -> Pairs:
         copied = redraw(r.params, r.tree(f"ntksap_weights_{i}", r.params))
         perturbation = r.tree(f"ntksap_delta_{i}", zeros)
         delta = jax.tree.map(lambda c, p, w: c + EPSILON * p - w, copied, perturbation, weights)
-        saliencies = saliency(weights, r.state, r.mask, r.images(f"ntksap_input_{i}"), delta)
+        saliencies = _ntksap(
+            r.model, weights, r.state, r.mask, r.images(f"ntksap_input_{i}"), delta
+        )
         sums = jax.tree.map(jnp.add, sums, saliencies)
     return layerwise(r, masks.apply(jax.tree.map(jnp.abs, sums), r.mask), "ntksap")
 

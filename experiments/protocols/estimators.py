@@ -122,7 +122,7 @@ def _summary(cells: list[dict[str, Any]]) -> Any:
 
     from experiments.report.statistics import mean_interval
 
-    frame = pd.DataFrame(cells).fillna({"epsilon": 0.0})
+    frame: Any = pd.DataFrame(cells).fillna({"epsilon": 0.0})
     rows = []
     keys = ["activation", "estimator", "against", "epsilon", "draws"]
     for values, group in frame.groupby(keys, sort=False):
