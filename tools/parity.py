@@ -42,6 +42,13 @@ Arrays = Mapping[str, np.ndarray]
 Pairs = list[tuple[np.ndarray, np.ndarray]]  # (ours, reference), to be compared each on its scale
 
 
+class _Arrays(dict[str, np.ndarray]):
+    """A file's arrays; asking for one that is missing is an error to show, not a bug here."""
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise ValueError(f"the file has no {name}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Reference:
     """A file's contents, its network rebuilt here, and the names that connect the two."""
@@ -78,15 +85,19 @@ def load(path: str) -> Reference:
     """Read a file and rebuild its network. Raises ValueError or OSError with one clear line."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+            arrays = _Arrays(file)
     except (zipfile.BadZipFile, EOFError, KeyError) as error:
         raise ValueError(f"not an .npz file: {error}") from None
-    if not isinstance(arrays, dict) or not {"meta", "prunable", "x"} <= arrays.keys():
-        raise ValueError("not a reference file: it has no meta, prunable or x")
-    meta = json.loads(str(arrays["meta"]))
-    tensors = {k.removeprefix("state/"): v for k, v in arrays.items() if k.startswith("state/")}
+    except TypeError:
+        raise ValueError("a single array, not an .npz file") from None
+    try:
+        meta = json.loads(str(arrays["meta"]))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"meta is not JSON: {error}") from None
+    states = [name for name in arrays if name.startswith("state/")]
+    tensors = _Arrays({name.removeprefix("state/"): arrays[name] for name in states})
     if "blocks.0.conv1.weight" in tensors:
-        tensors |= shortcut_scales(tensors)
+        tensors.update(shortcut_scales(tensors))
     model, module_name = architecture(meta, tensors, [str(n) for n in arrays["prunable"]])
     reference = Reference(arrays, model, None, None, None, {})
     like = jax.eval_shape(model.init, jax.random.key(0), reference.images("x"))
@@ -95,7 +106,9 @@ def load(path: str) -> Reference:
     names = _kernel_names(params, module_name)
     torch_layout.check_names(names.values(), map(str, arrays["prunable"]))
     reference = Reference(arrays, model, params, state, None, names)
-    return dataclasses.replace(reference, mask=reference.tree("mask", masks.ones_like(params)))
+    mask = reference.tree("mask", masks.ones_like(params))
+    masks.check(params, mask)
+    return dataclasses.replace(reference, mask=mask)
 
 
 def architecture(
@@ -278,6 +291,8 @@ def max_rel_err(pairs: Pairs) -> float:
     """``max |ours - reference| / max |reference|``, the largest over the pairs; NaN gives inf."""
     errors = []
     for ours, expected in pairs:
+        if ours.shape != expected.shape:
+            raise ValueError(f"an array of shape {expected.shape} where {ours.shape} belongs")
         difference = np.abs(np.asarray(ours) - expected).max()
         error = difference / np.abs(expected).max() if difference else 0.0
         errors.append(np.inf if np.isnan(error) else float(error))
