@@ -374,6 +374,41 @@ class Spectrum(Experiment):
 
 
 @dataclasses.dataclass(frozen=True)
+class KernelPrediction(Experiment):
+    """Full-batch training of pruned networks against the closed form of their kernel's flow."""
+
+    protocol: ClassVar = "kernel_prediction"
+
+    data: DataConfig = DataConfig()
+    """The images; the loss is the squared distance to centred one-hot labels."""
+    prune: PruneConfig = PruneConfig("random", density=1.0)
+    """The criterion; its density is replaced by each of ``densities``."""
+    widths: tuple[int, ...] = (64, 256, 1024)
+    """Units of the two hidden layers; one network each."""
+    activation: str = "relu"
+    """Activation of the hidden layers."""
+    densities: tuple[float, ...] = (1.0, 0.2, 0.05)
+    """Kept fractions of the prunable weights."""
+    num_images: int = 100
+    """Training images, and as many test images."""
+    num_steps: int = 400
+    """Steps of full-batch gradient descent."""
+    step_size: float = 0.1
+    """Learning rate as a share of 2 n / (largest eigenvalue), where descent turns unstable."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        _choice("activation", self.activation, ACTIVATIONS)
+        for field in ("widths", "densities"):
+            values = getattr(self, field)
+            _require(len(values) > 0 and min(values) > 0, field, values, "positive numbers")
+        _require(max(self.densities) <= 1, "densities", self.densities, "numbers in (0, 1]")
+        for field in ("num_images", "num_steps"):
+            _require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        _require(0 < self.step_size < 1, "step_size", self.step_size, "a number in (0, 1)")
+
+
+@dataclasses.dataclass(frozen=True)
 class Estimators(Experiment):
     """Rank correlations between the estimators of NTK-SAP's score, on fully connected networks."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from experiments.protocols.estimators import estimators
+from experiments.protocols.kernel_prediction import kernel_prediction
 from experiments.protocols.ntk_theory import ntk_theory
 from experiments.protocols.prune_and_train import prune_and_train
 from experiments.protocols.spectrum import spectrum
@@ -11,5 +12,6 @@ PROTOCOLS: dict[str, Callable[..., None]] = {
     "ntk_theory": ntk_theory,
     "prune_and_train": prune_and_train,
     "estimators": estimators,
+    "kernel_prediction": kernel_prediction,
     "spectrum": spectrum,
 }

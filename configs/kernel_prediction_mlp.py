@@ -1,0 +1,21 @@
+"""Training predicted by the kernel: randomly pruned networks of several widths on digits.
+
+paper     Jacot et al., arXiv 1806.07572, and Lee et al., arXiv 1902.06720, for dense networks
+command   python -m experiments.run --config configs/kernel_prediction_mlp.py
+presets   :smoke (under a minute)
+expected  not yet measured here
+"""
+
+import dataclasses
+
+from configs import common
+from experiments.config import DataConfig, KernelPrediction
+
+
+def get_config(preset: str = "paper") -> KernelPrediction:
+    """The experiment under ``preset``."""
+    paper = KernelPrediction(data=DataConfig("digits"))
+    smoke = dataclasses.replace(
+        paper, widths=(16, 64), densities=(1.0, 0.2), num_images=20, num_steps=50
+    )
+    return common.pick(preset, paper=paper, smoke=smoke)

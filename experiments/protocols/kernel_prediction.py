@@ -1,0 +1,147 @@
+"""Training of pruned networks against what their kernel at initialisation predicts."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import build
+from experiments.config import KernelPrediction
+from experiments.errors import user_errors
+from experiments.store import Store
+from ntk_prune import data, masks
+from ntk_prune.models import mlp
+from ntk_prune.ntk.empirical import empirical_ntk
+from ntk_prune.ntk.linearised import gradient_flow
+from ntk_prune.pruners import prune
+from ntk_prune.streams import stream
+
+POINTS = 60  # times at which losses are compared, evenly spaced in the logarithm
+
+
+def kernel_prediction(config: KernelPrediction, store: Store) -> None:
+    """One file per width and density, then the figure."""
+    with user_errors("data"):
+        dataset = build.load_data(config.data)
+    with store.claimed():
+        cells = []
+        for width, density in itertools.product(config.widths, config.densities):
+            name = f"width_{width}_density_{density:g}.json"
+            if not store.has(name):
+                store.write_json(name, compare(config, dataset, width, density))
+            cells.append(store.read_json(name))
+            print(text_of(cells[-1]), flush=True)
+        draw_figure(cells, store.path / "kernel_prediction")
+        store.finish({text_of(cell): cell["distance"][-1] for cell in cells})
+
+
+def compare(
+    config: KernelPrediction, dataset: data.Dataset, width: int, density: float
+) -> dict[str, Any]:
+    """Losses of the real and the predicted network over time, and how far their outputs are apart.
+
+    ``distance`` is ``|f_t - prediction| / |y - f_0|`` on the test images.
+    """
+    n = config.num_images
+    normalise = data.normalise(dataset.mean, dataset.std)
+    x, z = normalise(dataset.x_train[:n]), normalise(dataset.x_test[:n])
+    y, u = (np.eye(dataset.num_classes)[labels[:n]] - 1 / dataset.num_classes
+            for labels in (dataset.y_train, dataset.y_test))  # fmt: skip
+    model = mlp((width, width), dataset.num_classes, config.activation)
+    params, state = jax.jit(model.init)(stream(config.seed, "init"), x[:1])
+    mask = masks.ones_like(params)
+    pruner = build.make_pruner(dataclasses.replace(config.prune, density=density))
+    if pruner is not None and density < 1:
+        batches = build.score_batches(config.prune, config.seed, dataset)
+        key = stream(config.seed, "mask")
+        mask, _ = prune(key, pruner, model, params, state, mask, batches, density)
+    params = masks.apply(params, mask)
+
+    @jax.jit
+    def outputs(params):
+        return (model.apply(params, state, x, train=False)[0],
+                model.apply(params, state, z, train=False)[0])  # fmt: skip
+
+    f0, g0 = (np.asarray(f, np.float64) for f in outputs(params))
+    wide: dict[str, Any] = {"state": state, "mask": mask, "accumulate": "float64"}
+    flow = gradient_flow(empirical_ntk(model, params, x, **wide), f0, y)
+    cross = empirical_ntk(model, params, z, x, **wide)
+    learning_rate = config.step_size * 2 * n / flow.eigenvalues[-1]
+    move = _descent(model, state, mask, x, jnp.asarray(y, x.dtype), learning_rate)
+
+    rows = []
+    wanted = {round(s) for s in np.geomspace(1, config.num_steps, POINTS)}
+    for step in range(1, config.num_steps + 1):
+        params = move(params)
+        if step in wanted:
+            t = learning_rate * step
+            f, g = outputs(params)
+            predicted, elsewhere = flow.train(t, y), flow.test(t, g0, cross)
+            rows.append(
+                (step, t, _loss(f, y), _loss(predicted, y), _loss(g, u), _loss(elsewhere, u),
+                 float(np.linalg.norm(g - elsewhere) / np.linalg.norm(u - g0)))
+            )  # fmt: skip
+    names = ("step", "time", "train", "train_predicted", "test", "test_predicted", "distance")
+    columns = {
+        name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
+    return {"width": width, "density": density, **columns}
+
+
+def _descent(model, state, mask, x, y, learning_rate):
+    """One step of gradient descent on ``1/(2n) sum |f(x) - y|^2`` in the kept weights."""
+
+    @jax.jit
+    def move(params):
+        def loss(params):
+            f = model.apply(masks.apply(params, mask), state, x, train=False)[0]
+            return jnp.square(f - y).sum() / (2 * len(x))
+
+        return jax.tree.map(lambda p, g: p - learning_rate * g, params, jax.grad(loss)(params))
+
+    return move
+
+
+def _loss(f: Any, y: np.ndarray) -> float:
+    return float(np.square(np.asarray(f) - y).sum() / (2 * len(y)))
+
+
+def text_of(cell: dict[str, Any]) -> str:
+    """One line of a cell's end."""
+    return (
+        f"width {cell['width']}, density {cell['density']:g}: train loss {cell['train'][-1]:.4f} "
+        f"(predicted {cell['train_predicted'][-1]:.4f}), test loss {cell['test'][-1]:.4f} "
+        f"(predicted {cell['test_predicted'][-1]:.4f}), relative distance "
+        f"{cell['distance'][-1]:.3f}"
+    )
+
+
+def draw_figure(cells: list[dict[str, Any]], path: Path) -> None:
+    """Losses over time, a row per density and a column per width: trained and predicted."""
+    import matplotlib
+
+    from experiments.report import figures, panels, style
+
+    widths = sorted({cell["width"] for cell in cells})
+    densities = sorted({cell["density"] for cell in cells}, reverse=True)
+    with matplotlib.rc_context(style.RC):
+        figure, axes = panels.grid(len(densities), len(widths), width=2.9, height=2.3, sharey=True)
+        for cell in cells:
+            ax = axes[densities.index(cell["density"]), widths.index(cell["width"])]
+            for split, color in (("train", "#0072B2"), ("test", "#D55E00")):
+                ax.plot(cell["step"], cell[split], color=color, label=split)
+                ax.plot(cell["step"], cell[f"{split}_predicted"], color=color, linestyle="--",
+                        label=f"{split}, predicted")  # fmt: skip
+            ax.set_xscale("log")
+            ax.set_title(f"width {cell['width']}, density {100 * cell['density']:g} %")
+        for ax in axes[-1]:
+            ax.set_xlabel("step of gradient descent")
+        for ax in axes[:, 0]:
+            ax.set_ylabel("squared loss")
+        axes[0, 0].set_ylim(bottom=0)
+        axes[0, 0].legend(fontsize=7)
+        figures.save(figure, path)
