@@ -129,7 +129,7 @@ def draw_figure(cells: list[dict[str, Any]], path: Path) -> None:
     widths = sorted({cell["width"] for cell in cells})
     densities = sorted({cell["density"] for cell in cells}, reverse=True)
     with matplotlib.rc_context(style.RC):
-        figure, axes = panels.grid(len(densities), len(widths), width=2.9, height=2.3, sharey=True)
+        figure, axes = panels.grid(len(densities), len(widths), width=2.9, height=2.3, sharey="row")
         for cell in cells:
             ax = axes[densities.index(cell["density"]), widths.index(cell["width"])]
             for split, color in (("train", "#0072B2"), ("test", "#D55E00")):
@@ -142,6 +142,7 @@ def draw_figure(cells: list[dict[str, Any]], path: Path) -> None:
             ax.set_xlabel("step of gradient descent")
         for ax in axes[:, 0]:
             ax.set_ylabel("squared loss")
-        axes[0, 0].set_ylim(bottom=0)
+        for ax in axes[:, 0]:
+            ax.set_ylim(bottom=0)
         axes[0, 0].legend(fontsize=7)
         figures.save(figure, path)
