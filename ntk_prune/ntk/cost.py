@@ -128,7 +128,7 @@ def feature_cost(plan: Plan, width: int, budget: Budget) -> Cost:
     features, working, flops = _example_sizes(plan, width)
     kernel = budget.kernel_bytes(plan)
     # besides the resident rows one streamed chunk of columns is alive, in features and working
-    usual = 16 if budget.platform == "cpu" else 128
+    usual = 8 if budget.platform == "cpu" else 128  # on a CPU, what stays in its caches
     chunk = budget.chunk_for(kernel, 2 * features + working, usual)
     room = budget.limit - kernel - chunk * (working + features)
     chunks = max(1, room // max(1, chunk * features))

@@ -164,7 +164,7 @@ def _check_finite(kernel: np.ndarray, symmetric: bool) -> None:
     )
 
 
-def _rows(bad: np.ndarray) -> str:
+def _rows(bad: Any) -> str:
     """The rows that are bad throughout."""
     indices = np.flatnonzero(bad.all(axis=-1)).tolist()
     return ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")

@@ -27,7 +27,7 @@ class Problem(NamedTuple):
     wrt: str
 
     @property
-    def traced(self) -> tuple:
+    def traced(self) -> tuple[Any, ...]:
         """The arguments of ``layerwise.make_plan``: all but the second inputs."""
         return (*self[:5], *self[6:])
 
@@ -84,7 +84,8 @@ def _by_features(problem: Problem, budget: Budget, backend: str) -> Engine:
     wide = budget.dtype == np.float64
 
     def rows(variables, x):
-        return layerwise.features(plan, *variables, x)
+        params, state = variables
+        return layerwise.features(plan, params, state, x)
 
     def product(variables, left, right):
         del variables

@@ -242,10 +242,8 @@ def _weight_jacobian(window: Window | None, a: Array, dy: Array, kept: Array | N
 def product(left: Features, right: Features, *, trace: bool, dtype) -> Array:
     """A block of the kernel in ``dtype``: ``[c, m, d, m]``, or ``[c, d]`` summed over outputs."""
     left, right = (jax.tree.map(lambda a: a.astype(dtype), side) for side in (left, right))
-    by_jacobian = "cmp,dmp->cd" if trace else "cmp,dnp->cmdn"
-    terms = [
-        jnp.einsum(by_jacobian, a, b) for a, b in zip(left.jacobians, right.jacobians, strict=True)
-    ]
+    contract = _gram_traced if trace else _gram
+    terms = [contract(a, b) for a, b in zip(left.jacobians, right.jacobians, strict=True)]
     for (a, dy), (b, dz) in zip(left.factors, right.factors, strict=True):
         inputs = jnp.einsum("csf,dtf->csdt", a, b)
         if trace:
@@ -254,3 +252,14 @@ def product(left: Features, right: Features, *, trace: bool, dtype) -> Array:
             gradients = jnp.einsum("cmso,dnto->cmsdnt", dy, dz)
             terms.append(jnp.einsum("csdt,cmsdnt->cmdn", inputs, gradients))
     return sum(terms[1:], start=terms[0])
+
+
+def _gram(a: Array, b: Array) -> Array:
+    """``[c, m, p], [d, n, p] -> [c, m, d, n]``, as one matrix product: no transposed copies."""
+    matrix = a.reshape(-1, a.shape[-1]) @ b.reshape(-1, b.shape[-1]).T
+    return matrix.reshape(*a.shape[:2], *b.shape[:2])
+
+
+def _gram_traced(a: Array, b: Array) -> Array:
+    """``[c, m, p], [d, m, p] -> [c, d]``."""
+    return a.reshape(a.shape[0], -1) @ b.reshape(b.shape[0], -1).T
