@@ -50,9 +50,20 @@ class Picture:
     png: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Other:
+    """A run without training: its title, figures ``(name, PNG in base64)`` and final numbers."""
+
+    title: str
+    pictures: list[tuple[str, str]]
+    numbers: Table
+
+
 def write(runs: Sequence[Run], out: Path) -> Path:
     """Write ``out/index.html`` and the figures; returns the page. Raises OSError."""
     out.mkdir(parents=True, exist_ok=True)
+    others = [_other(run) for run in runs if not run.trains]
+    runs = [run for run in runs if run.trains]
     finished = tables.replicates(runs)
     unfinished = [run for run in runs if not run.finished]
     pictures = [
@@ -72,9 +83,10 @@ def write(runs: Sequence[Run], out: Path) -> Path:
     ).get_template("template.html")
     page = out / "index.html"
     html = template.render(
-        counts=_counts(runs),
+        counts=_counts(runs) + f", {len(others)} of other protocols" * bool(others),
         results=_results(finished),
         pictures=pictures,
+        others=others,
         layers=list(_layer_tables(finished)),
         runs=_runs(runs),
         configs=_configs(runs),
@@ -82,6 +94,25 @@ def write(runs: Sequence[Run], out: Path) -> Path:
     )
     page.write_text(html, encoding="utf-8")
     return page
+
+
+def _other(run: Run) -> Other:
+    """A run of a protocol that does not train: the figures it left and its final numbers."""
+    title = f"{run.config['protocol']}, seed {run.seed}, {run.path}"
+    pictures = [
+        (png.stem, base64.b64encode(png.read_bytes()).decode())
+        for png in sorted(run.path.glob("*.png"))
+    ]
+    rows = [[name, _plain(value)] for name, value in (run.done or {}).items()]
+    return Other(title if run.finished else f"{title} (unfinished)", pictures,
+                 Table(["", "final"], rows))  # fmt: skip
+
+
+def _plain(value: Any) -> str:
+    """A final number, or several by name, as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(v)}" for name, v in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _figures(runs: Sequence[Run]) -> Iterator[tuple[Callable, list[Run], str]]:
@@ -159,7 +190,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 def _runs(runs: Sequence[Run]) -> Table:
     paths = [run.path.absolute() for run in runs]
-    common = os.path.commonpath([path.parent for path in paths])
+    common = os.path.commonpath([path.parent for path in paths]) if paths else ""
     heads = [f"run in {common}", "status", "method", "density (%)", "kept / total", "seed",
              "test accuracy (%)", "train loss", "epochs", "pruning (s)", "hardware"]  # fmt: skip
     rows = [

@@ -45,6 +45,11 @@ class Run:
         return self.config.get("seed", 0)
 
     @property
+    def trains(self) -> bool:
+        """Whether the run prunes and trains a network; other protocols have their own figures."""
+        return self.config.get("protocol") == "prune_and_train"
+
+    @property
     def finished(self) -> bool:
         """Whether the run wrote ``DONE``."""
         return self.done is not None

@@ -51,6 +51,19 @@ def page(sweep):
     return (sweep / "report" / "index.html").read_text()
 
 
+def test_other_protocols_show_their_own_figures_and_numbers(tmp_path):
+    other = tmp_path / "spectrum"
+    other.mkdir()
+    (other / "config.json").write_text('{"protocol": "spectrum", "seed": 3}')
+    (other / "DONE").write_text('{"snip": {"trace": 12.5, "condition_number": null}}')
+    (other / "spectrum.png").write_bytes(b"picture")
+    assert main([str(tmp_path)]) == 0
+    html = (tmp_path / "report" / "index.html").read_text()
+    for part in ("0 runs, 0 finished, 1 of other protocols", "spectrum, seed 3", "trace 12.5"):
+        assert part in html
+    assert "cGljdHVyZQ==" in html
+
+
 def test_the_page_holds_every_table(page):
     assert "22 runs, 21 finished, 1 unfinished (in no mean)" in page
     assert "81.00 ± 2.48" in page  # 4.302653 * 0.01 / sqrt(3), in per cent
