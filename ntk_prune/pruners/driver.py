@@ -79,8 +79,8 @@ def prune(
 
 def method_name(pruner: Pruner) -> str:
     """The factory that made the score: ``'snip'`` for ``snip().score``."""
-    score = pruner.score
-    return getattr(score, "__qualname__", type(score).__name__).split(".")[0]
+    name = getattr(pruner.score, "__qualname__", type(pruner.score).__name__)
+    return name.removesuffix(".<locals>.score").split(".")[-1]
 
 
 def _target(pruner: Pruner, t: int, start: float, density: float) -> float:
