@@ -81,9 +81,10 @@ def test_trace_and_norm_within_four_standard_errors(matrix, method):
     assert trace.n == (60 if method == "hutchinson" else 20)
 
 
-def test_standard_error_is_the_spread_of_the_estimate(matrix):
+@pytest.mark.parametrize("estimator", [spectrum.trace, spectrum.frobenius_norm])
+def test_standard_error_is_the_spread_of_the_estimate(matrix, estimator):
     product = jax.jit(lambda v: matrix @ v)
-    runs = [spectrum.trace(product, SIZE, k, 20) for k in jax.random.split(KEY, 40)]
+    runs = [estimator(product, SIZE, k, 20) for k in jax.random.split(KEY, 40)]
     spread = np.std([run.value for run in runs], ddof=1)
     np.testing.assert_allclose(np.mean([run.sem for run in runs]), spread, rtol=0.35)
 
