@@ -80,7 +80,7 @@ def _sweep_pruned(ax: "Axes", rows: Sequence[Row]) -> None:
     _sweep(ax, rows, "pruned")
     for experiment, (_, color, _) in _SWEEP.items():
         ax.axhline(_of(rows, experiment)[0]["limit_pruned"], color=color, lw=0.8, ls="--")
-    ax.set_yscale("log")
+    _log_kernel_axis(ax)
     ax.set_ylabel("mean kernel")
     density = _of(rows, "sweep_pruned")[0]["density"]
     n = rows[0]["pruned"]["n"]
@@ -109,9 +109,17 @@ def _scaling(ax: "Axes", rows: Sequence[Row]) -> None:
     ax.legend(title="width grows as", ncols=2)
 
 
+def _log_kernel_axis(ax: "Axes") -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+
+
 def _deviation(ax: "Axes", rows: Sequence[Row], law: dict[str, Any], widths: Sequence[int]) -> None:
     from matplotlib import colormaps
-    from matplotlib.ticker import FuncFormatter, LogLocator
 
     found = _of(rows, "law")
     shades = colormaps["viridis"](np.linspace(0.85, 0.0, len(law["densities"])))
@@ -119,15 +127,11 @@ def _deviation(ax: "Axes", rows: Sequence[Row], law: dict[str, Any], widths: Seq
         line = [row for row in found if row["density"] == density]
         _bars(ax, [row["width"] for row in line], line, (f"{density:g}", shade, "o"), name="mad")
     ax.axhline(law["level"], color="black", lw=0.8, ls="--")
-    ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    for axis_formatter in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-        axis_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    ax.yaxis.set_minor_locator(LogLocator(subs=()))
+    _log_kernel_axis(ax)
     _width_axis(ax, widths)
     ax.set_ylabel(r"mean $|\Theta - \Theta_\infty|$")
     ax.set_title(f"rescaled, n = {found[0]['rescaled']['n']}; dashed: level {law['level']:.3g}")
-    ax.legend(title=r"$\alpha$", ncols=2)
+    ax.legend(title=r"$\alpha$", ncols=2, loc="lower left", fontsize=8)
 
 
 def _required_width(ax: "Axes", law: dict[str, Any]) -> None:
