@@ -178,7 +178,7 @@ def show(rows: list[dict], peak: float) -> None:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--n", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--density", type=float, nargs="+", default=[1.0, 0.2, 0.05])
     parser.add_argument("--width", type=int, default=16)
