@@ -416,19 +416,19 @@ class Estimators(Experiment):
 
     data: DataConfig = DataConfig()
     """Only the shape of its images and its number of classes count."""
-    widths: tuple[int, ...] = (128, 128)
+    widths: tuple[int, ...] = (64, 64)
     """Units of the hidden layers."""
     activations: tuple[str, ...] = ("relu", "softplus")
     """Activations to compare."""
     epsilons: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4)
     """Standard deviations of the perturbation."""
-    draws: tuple[int, ...] = (1, 5, 25, 100)
+    draws: tuple[int, ...] = (1, 5, 25)
     """Numbers of weight draws."""
-    reference_draws: int = 400
+    reference_draws: int = 100
     """Draws of the exact trace that the others are compared with."""
     num_examples: int = 100
     """Random inputs per draw."""
-    replicates: int = 5
+    replicates: int = 3
     """Independent repetitions."""
 
     def __post_init__(self):
