@@ -1,3 +1,3 @@
-"""The neural tangent kernel of pruned networks: scores, masks, kernels and masked training in JAX."""
+"""The neural tangent kernel of pruned networks: scores, masks, kernels, masked training."""
 
 __version__ = "0.1.0"

@@ -72,7 +72,7 @@ class ScoreFn(Protocol):
 
 
 DensitySchedule = Callable[[int, int, float], float]
-"""``schedule(round, num_rounds, density) -> density`` to reach at the end of ``round`` (1-based)."""
+"""``schedule(round, num_rounds, density) -> density`` to reach after ``round`` (1-based)."""
 
 
 class Pruner(NamedTuple):

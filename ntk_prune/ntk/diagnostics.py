@@ -8,7 +8,7 @@ import numpy as np
 from ntk_prune.types import Array
 
 
-def as_matrix(kernel: Array | np.ndarray) -> np.ndarray:
+def as_matrix(kernel: Array) -> np.ndarray:
     """``[n1, n2, C, C] -> [n1 C, n2 C]`` in float64; ``[n1, n2]`` stays.
 
     Raises ValueError for another shape.
@@ -22,7 +22,7 @@ def as_matrix(kernel: Array | np.ndarray) -> np.ndarray:
     return values
 
 
-def eigenvalues(kernel: Array | np.ndarray) -> np.ndarray:
+def eigenvalues(kernel: Array) -> np.ndarray:
     """All eigenvalues, largest first, of the symmetrised kernel.
 
     Negative ones within rounding are returned as they are.
@@ -42,14 +42,14 @@ def eigenvalues(kernel: Array | np.ndarray) -> np.ndarray:
     return values
 
 
-def _rounding(kernel: Array | np.ndarray, scale: float) -> float:
+def _rounding(kernel: Array, scale: float) -> float:
     """Eigenvalues below this are not resolved from zero."""
     dtype = np.asarray(kernel).dtype
     eps = np.finfo(dtype if np.issubdtype(dtype, np.floating) else np.float64).eps
     return float(as_matrix(kernel).shape[0] * eps * abs(scale))
 
 
-def condition_number(kernel: Array | np.ndarray) -> float:
+def condition_number(kernel: Array) -> float:
     """Largest over smallest eigenvalue.
 
     Raises:
@@ -65,7 +65,7 @@ def condition_number(kernel: Array | np.ndarray) -> float:
     return float(values[0] / values[-1])
 
 
-def duplicates(kernel: Array | np.ndarray) -> list[tuple[int, int]]:
+def duplicates(kernel: Array) -> list[tuple[int, int]]:
     """Pairs of inputs ``i < j`` with the same Jacobian to rounding: ``|J_i - J_j|^2 ~ 0``."""
     values = np.asarray(kernel, np.float64)
     traced = np.einsum("ijkk->ij", values) if values.ndim == 4 else as_matrix(values)
@@ -75,12 +75,12 @@ def duplicates(kernel: Array | np.ndarray) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in zip(*np.nonzero(np.triu(close, 1)), strict=True)]
 
 
-def nuclear_norm(kernel: Array | np.ndarray) -> float:
+def nuclear_norm(kernel: Array) -> float:
     """The sum of the absolute eigenvalues; the trace, for a kernel without rounding."""
     return float(np.abs(eigenvalues(kernel)).sum())
 
 
-def effective_rank(kernel: Array | np.ndarray) -> float:
+def effective_rank(kernel: Array) -> float:
     """``exp(H(p))`` with ``p`` the eigenvalues over their sum (Roy and Vetterli, 2007).
 
     >>> effective_rank(np.eye(4))
@@ -91,7 +91,7 @@ def effective_rank(kernel: Array | np.ndarray) -> float:
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
-def label_alignment(kernel: Array | np.ndarray, labels: np.ndarray, num_classes: int) -> float:
+def label_alignment(kernel: Array, labels: Array, num_classes: int) -> float:
     """``<K, Y Y^T> / (|K| |Y Y^T|)`` with centred one-hot labels (Cristianini et al., 2001).
 
     For the full convention ``Y Y^T`` is the outer product of all ``n C`` targets.
@@ -104,7 +104,7 @@ def label_alignment(kernel: Array | np.ndarray, labels: np.ndarray, num_classes:
     return float(np.vdot(as_matrix(kernel), ideal) / _norm(kernel) / np.linalg.norm(ideal))
 
 
-def relative_distance(kernel: Array | np.ndarray, reference: Array | np.ndarray) -> float:
+def relative_distance(kernel: Array, reference: Array) -> float:
     """``|K - K0|_F / |K0|_F``.
 
     Raises ValueError when the shapes differ.
@@ -115,5 +115,5 @@ def relative_distance(kernel: Array | np.ndarray, reference: Array | np.ndarray)
     return float(np.linalg.norm(difference) / _norm(reference))
 
 
-def _norm(kernel: Array | np.ndarray) -> float:
+def _norm(kernel: Array) -> float:
     return float(np.linalg.norm(as_matrix(kernel)))
