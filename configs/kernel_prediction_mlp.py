@@ -3,8 +3,8 @@
 paper     Jacot et al., arXiv 1806.07572, and Lee et al., arXiv 1902.06720, for dense networks
 command   python -m experiments.run --config configs/kernel_prediction_mlp.py
 presets   :smoke (under a minute)
-measured  relative distance on test images after 400 steps, dense: 0.165, 0.062, 0.021 for widths 64,
-          256, 1024; at density 0.2: 0.444, 0.207, 0.089 (one seed); 2 minutes of CPU time
+measured  relative distance on test images after 400 steps, dense: 0.165, 0.062, 0.021 for widths
+          64, 256, 1024; at density 0.2: 0.444, 0.207, 0.089 (one seed); 2 minutes of CPU time
 """
 
 import dataclasses

@@ -19,15 +19,13 @@ measured  seed 0, +- standard error: width 8192, n = 64, dense 2.429 +- 0.013, p
 
 import dataclasses
 
-from experiments.config import NtkTheory, nearest
+from configs import common
+from experiments.config import NtkTheory
 
 
 def get_config(preset: str = "paper") -> NtkTheory:
     """The experiment under ``preset``."""
-    presets = {"paper": lambda c: c, "smoke": smoke}
-    if preset not in presets:
-        raise ValueError(f"there is no preset {preset!r}{nearest(preset, presets)}")
-    return presets[preset](NtkTheory())
+    return common.pick(preset, paper=NtkTheory(), smoke=smoke(NtkTheory()))
 
 
 def smoke(config: NtkTheory) -> NtkTheory:
