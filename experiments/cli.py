@@ -1,6 +1,6 @@
-"""The command line: a config file, its preset and overrides -> (config, workdir).
+"""The command line: a config file, its preset and overrides -> (config, workdir, dry_run).
 
-    --config configs/x.py[:preset] [--config.prune.density=0.05 ...] [--workdir DIR] [--help]
+    --config configs/x.py[:preset] [--config.prune.density=0.05 ...] [--workdir DIR] [--dry_run]
 
 Every mistake is one line on stderr and exit status 2, before anything is written.
 """
@@ -14,7 +14,7 @@ import json
 import sys
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tyro
 
@@ -24,8 +24,16 @@ from experiments.errors import UserError
 USAGE = "python -m experiments.run --config configs/FILE.py[:preset] [--config.FIELD=VALUE ...]"
 
 
-def parse(argv: list[str]) -> tuple[Experiment, Path]:
-    """``(config, workdir)`` of a command line. Raises UserError; ``--help`` prints and exits."""
+class Command(NamedTuple):
+    """What a command line asks for."""
+
+    config: Experiment
+    workdir: Path
+    dry_run: bool
+
+
+def parse(argv: list[str]) -> Command:
+    """The command of ``argv``. Raises UserError; ``--help`` prints and exits."""
     flags = _flags(argv)
     source = flags.pop("config", None)
     if source is None:
@@ -33,13 +41,15 @@ def parse(argv: list[str]) -> tuple[Experiment, Path]:
             print(f"usage: {USAGE} [--workdir DIR]\nWith --config, --help lists every field.")
             sys.exit(0)
         raise UserError(f"--config is missing; usage: {USAGE}")
-    workdir = flags.pop("workdir", None)
+    workdir, dry_run = flags.pop("workdir", None), "dry_run" in flags
+    if flags.pop("dry_run", ""):
+        raise UserError("--dry_run takes no value")
     config = load(source)
     if flags.pop("help", None) is not None:
         _print_help(config, source)
     updates = {_field_name(flag, config): value for flag, value in flags.items()}
     config = override(config, updates)
-    return config, Path(workdir) if workdir else default_workdir(config, source)
+    return Command(config, Path(workdir or default_workdir(config, source)), dry_run)
 
 
 def _flags(argv: list[str]) -> dict[str, str]:
@@ -64,7 +74,13 @@ def _field_name(flag: str, config: Experiment) -> str:
     """``config.prune.density`` -> ``prune.density``; UserError for a flag that does not exist."""
     if flag.startswith("config."):
         return flag.removeprefix("config.")
-    names = ["config", "workdir", "help", *(f"config.{name}" for name in field_names(config))]
+    names = [
+        "config",
+        "workdir",
+        "dry_run",
+        "help",
+        *(f"config.{name}" for name in field_names(config)),
+    ]
     raise UserError(f"there is no --{flag}{_did_you_mean(flag, names)}")
 
 
@@ -178,12 +194,15 @@ def _print_help(config: Experiment, source: str) -> typing.NoReturn:
     """Every field with its type, default and meaning; exits."""
     arguments = dataclasses.make_dataclass(
         "Arguments",
-        [("config", type(config), config), ("workdir", str | None, None)],
+        [("config", type(config), config), ("workdir", str | None, None), ("dry_run", bool, False)],
     )
-    arguments.__doc__ = (
-        "Run an experiment.\n\nArgs:\n    config: The experiment of "
-        f"{source}.\n    workdir: Run directory; by default one under runs/ named by the config."
-    )
+    arguments.__doc__ = f"""Run an experiment.
+
+    Args:
+        config: The experiment of {source}.
+        workdir: Run directory; by default one under runs/ named by the config.
+        dry_run: Write nothing; print the resolved config and what the kernels will cost.
+    """
     tyro.cli(
         arguments,
         args=["--help"],

@@ -1,18 +1,25 @@
 """Run an experiment: ``python -m experiments.run --config configs/ntksap_resnet20.py``."""
 
+import json
 import sys
 
 from experiments import cli
+from experiments.config import to_dict
 from experiments.errors import UserError
-from experiments.protocols import PROTOCOLS
+from experiments.protocols import COSTS, PROTOCOLS
 from experiments.store import Store
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, then run the protocol unless the run is finished. Returns the exit status."""
     try:
-        config, workdir = cli.parse(sys.argv[1:] if argv is None else argv)
+        config, workdir, dry_run = cli.parse(sys.argv[1:] if argv is None else argv)
         store = Store(workdir, config)
+        if dry_run:
+            print(f"{json.dumps(to_dict(config), indent=1)}\n{workdir}")
+            for line in COSTS.get(config.protocol, lambda _: ())(config):
+                print(line)
+            return 0
         if store.done is not None:
             print(f"{workdir} is finished: {store.done}")
             return 0

@@ -1,11 +1,12 @@
 """Protocols: ``(config, store) -> None``, by the name that a config's class carries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from experiments.protocols.estimators import estimators
 from experiments.protocols.kernel_prediction import kernel_prediction
 from experiments.protocols.ntk_theory import ntk_theory
 from experiments.protocols.prune_and_train import prune_and_train
+from experiments.protocols.spectrum import costs as spectrum_costs
 from experiments.protocols.spectrum import spectrum
 
 PROTOCOLS: dict[str, Callable[..., None]] = {
@@ -14,4 +15,9 @@ PROTOCOLS: dict[str, Callable[..., None]] = {
     "estimators": estimators,
     "kernel_prediction": kernel_prediction,
     "spectrum": spectrum,
+}
+
+# What the kernels of a protocol will cost, one line each, for a dry run.
+COSTS: dict[str, Callable[..., Iterable[str]]] = {
+    "spectrum": spectrum_costs,
 }

@@ -1,5 +1,6 @@
 """The NTK's eigenvalues at initialisation, dense and under the masks of several criteria."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from experiments.kernels import kernel_of
 from experiments.store import Store
 from ntk_prune import data, masks
 from ntk_prune.ntk import diagnostics
+from ntk_prune.ntk.empirical import estimate
 from ntk_prune.pruners import PRUNERS, prune
 from ntk_prune.streams import stream
 
@@ -49,6 +51,22 @@ def spectrum(config: Spectrum, store: Store) -> None:
         draw_figure(store, found)
         store.finish({m: {k: v for k, v in n.items() if k != "eigenvalues"}
                       for m, n in found.items()})  # fmt: skip
+
+
+def costs(config: Spectrum) -> Iterator[str]:
+    """The estimated cost of the dense kernel and of one pruned by magnitude."""
+    dataset = build.load_data(config.data)
+    model = build.make_model(config.model, dataset)
+    params, state = jax.jit(model.init)(stream(config.seed, "init"), build.example(dataset))
+    x = jax.ShapeDtypeStruct((config.num_images, *dataset.image_shape), np.float32)
+    mask = masks.ones_like(params)
+    scores = jax.tree.map(np.abs, params)
+    for density in (1.0, config.density):
+        mask = masks.keep_top(scores, mask, density)
+        cost = estimate(
+            model, params, x, state=state, mask=mask, wrt="prunable", accumulate="float64"
+        )
+        yield f"kernel at density {density:g}: {cost}"
 
 
 def diagnose(

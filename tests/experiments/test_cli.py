@@ -56,13 +56,23 @@ def test_another_criterion_starts_from_its_own_options():
 
 
 def test_config_file_with_preset():
-    config, workdir = cli.parse(["--config", f"{CONFIG}:smoke", "--workdir", "w"])
-    assert (config.data.name, workdir) == ("digits", Path("w"))
+    config, workdir, dry_run = cli.parse(["--config", f"{CONFIG}:smoke", "--workdir", "w"])
+    assert (config.data.name, workdir, dry_run) == ("digits", Path("w"), False)
+
+
+def test_dry_run_prints_the_config_and_the_cost_and_writes_nothing(tmp_path, capsys):
+    words = ["--config", "configs/spectrum_resnet20.py:smoke", "--workdir", str(tmp_path / "run")]
+    assert run.main([*words, "--dry_run"]) == 0
+    text = capsys.readouterr().out
+    assert '"protocol": "spectrum"' in text
+    assert text.count("kernel at density") == 2
+    assert not (tmp_path / "run").exists()
+    assert run.main([*words, "--dry_run=yes"]) == 2
 
 
 def test_default_workdir_depends_on_the_config_but_seeds_are_siblings():
     paths = [
-        cli.parse(["--config", CONFIG, *words])[1]
+        cli.parse(["--config", CONFIG, *words]).workdir
         for words in ([], ["--config.seed=1"], ["--config.prune.density=0.5"])
     ]
     assert paths[0].parent == paths[1].parent != paths[2].parent
