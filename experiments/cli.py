@@ -41,15 +41,15 @@ def parse(argv: list[str]) -> Command:
             print(f"usage: {USAGE} [--workdir DIR]\nWith --config, --help lists every field.")
             sys.exit(0)
         raise UserError(f"--config is missing; usage: {USAGE}")
-    workdir, dry_run = flags.pop("workdir", None), "dry_run" in flags
-    if flags.pop("dry_run", ""):
-        raise UserError("--dry_run takes no value")
+    workdir, dry_run = flags.pop("workdir", None), flags.pop("dry_run", "False") or "True"
+    if dry_run not in ("True", "False"):
+        raise UserError(f"--dry_run: {dry_run!r} is not True or False")
     config = load(source)
     if flags.pop("help", None) is not None:
         _print_help(config, source)
     updates = {_field_name(flag, config): value for flag, value in flags.items()}
     config = override(config, updates)
-    return Command(config, Path(workdir or default_workdir(config, source)), dry_run)
+    return Command(config, Path(workdir or default_workdir(config, source)), dry_run == "True")
 
 
 def _flags(argv: list[str]) -> dict[str, str]:
