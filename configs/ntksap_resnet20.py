@@ -4,6 +4,9 @@ paper     Wang, Li and Sun, ICLR 2023, arXiv 2304.02840; T = 20, R = 5, one batc
           inputs, perturbation of standard deviation 0.01 (the paper's variance 1e-4)
 command   python -m experiments.run --config configs/ntksap_resnet20.py --config.data.data_dir=DIR
 presets   :digits (embedded data, about 5 minutes on a laptop), :smoke (under a minute)
+measured  :digits, one seed: 99.2 % (357 of 360 images), 2 minutes of CPU time on 2 cores.
+          CIFAR-10 (JPEG), T = 20 and R = 5 complete, then only 2 epochs with a cosine, one seed:
+          64.8 % (10,000 images), 11 minutes of CPU time on 2 busy cores. The 160 epochs: not yet
 expected  87.86 +- 0.13 % at density 0.107 on the original CIFAR-10 (arXiv 2304.02840, table 12)
 """
 

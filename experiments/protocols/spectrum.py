@@ -58,7 +58,7 @@ def costs(config: Spectrum) -> Iterator[str]:
     dataset = build.load_data(config.data)
     model = build.make_model(config.model, dataset)
     params, state = jax.jit(model.init)(stream(config.seed, "init"), build.example(dataset))
-    x = jax.ShapeDtypeStruct((config.num_images, *dataset.image_shape), np.float32)
+    x: Any = jax.ShapeDtypeStruct((config.num_images, *dataset.image_shape), np.float32)
     mask = masks.ones_like(params)
     scores = jax.tree.map(np.abs, params)
     for density in (1.0, config.density):
