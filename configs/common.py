@@ -14,9 +14,8 @@ from experiments.config import (
     PruneAndTrain,
     PruneConfig,
     TrainConfig,
-    make_options,
-    nearest,
 )
+from experiments.options import make_options, nearest
 from ntk_prune.models import MODELS
 from ntk_prune.pruners import PRUNERS
 

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from experiments.config import Experiment, Options, nearest, to_dict
+from experiments.config import Experiment, to_dict
 from experiments.errors import UserError
+from experiments.options import DEFAULTS, nearest
 
 USAGE = "python -m experiments.run --config configs/FILE.py[:preset] [--config.FIELD=VALUE ...]"
 
@@ -137,7 +138,7 @@ def override(config: Experiment, updates: dict[str, str]) -> Experiment:
         for name in [n for n in updates if n in ("prune.name", "model.name")]:
             section = name.split(".")[0]
             chosen = dataclasses.replace(
-                getattr(config, section), name=updates.pop(name), options=Options()
+                getattr(config, section), name=updates.pop(name), options=DEFAULTS
             )
             config = dataclasses.replace(config, **{section: chosen})
         tree: dict[str, Any] = {}

@@ -5,110 +5,25 @@ a pruner or a model are not declared again: their classes are made from the fact
 """
 
 import dataclasses
-import difflib
-import functools
-import inspect
-import typing
-from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
+from experiments.options import DEFAULTS, Named, Options, choice, require
 from ntk_prune.data import DATASETS
 from ntk_prune.models import MODELS
 from ntk_prune.models.mlp import ACTIVATIONS
 from ntk_prune.pruners import PRUNERS
 
 
-def nearest(wrong: str, valid: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"``, or the list of what is valid when nothing is near."""
-    valid = list(valid)
-    close = difflib.get_close_matches(wrong, valid, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else f"; choose one of: {', '.join(valid)}"
-
-
-def _require(condition: bool, field: str, value: Any, expected: str) -> None:
-    if not condition:
-        raise ValueError(f"{field}: expected {expected}, got {value!r}")
-
-
-def _choice(field: str, value: str, valid: Iterable[str]) -> None:
-    valid = list(valid)
-    if value not in valid:
-        raise ValueError(f"{field}: there is no {value!r}{nearest(value, valid)}")
-
-
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """Arguments of a factory."""
-
-
-# What the data or the protocol decides, not the user.
-_NOT_OPTIONS = ("num_classes",)
-
-
-@functools.cache
-def options_class(factory: Callable) -> type[Options]:
-    """The frozen dataclass of a factory's arguments: types, defaults and descriptions."""
-    hints = typing.get_type_hints(factory)
-    fields = [
-        (name, hints[name], dataclasses.field(default=parameter.default))
-        for name, parameter in inspect.signature(factory).parameters.items()
-        if name not in _NOT_OPTIONS
-    ]
-    made = dataclasses.make_dataclass(factory.__name__, fields, bases=(Options,), frozen=True)
-    made.__doc__ = factory.__doc__
-    return made
-
-
-def make_options(factory: Callable, values: Mapping[str, Any]) -> Options:
-    """The options of ``factory`` with ``values`` set. ValueError names an unknown one."""
-    made = options_class(factory)
-    known = [field.name for field in dataclasses.fields(made)]
-    for name in values:
-        if name not in known:
-            raise ValueError(f"{factory.__name__} has no option {name!r}{nearest(name, known)}")
-    return made(**values)
-
-
-class _Named:
-    """A choice by name from ``registry`` together with the options of the chosen factory."""
-
-    registry: ClassVar[Mapping[str, Callable | None]]
-    section: ClassVar[str]
-    name: str
-    options: Options
-
-    def _validate_choice(self) -> None:
-        _choice(f"{self.section}.name", self.name, self.registry)
-        factory = self.registry[self.name]
-        expected = Options if factory is None else options_class(factory)
-        if type(self.options) is Options:
-            object.__setattr__(self, "options", expected())
-        elif type(self.options) is not expected:
-            raise ValueError(
-                f"{self.section}.options: these are options of "
-                f"{type(self.options).__name__!r}, not of {self.name!r}"
-            )
-        if factory is not None:
-            self._try(factory)
-
-    def _try(self, factory: Callable) -> None:
-        """Make the object once, which is cheap: bad options fail with the config."""
-        try:
-            factory(**vars(self.options))
-        except ValueError as error:
-            raise ValueError(f"{self.section}.options: {error}") from None
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig(_Named):
+class ModelConfig(Named):
     """The network; the number of classes comes from the data."""
 
     registry: ClassVar = MODELS
     section: ClassVar = "model"
 
     name: str = "resnet"
-    """mlp, lenet_300_100, lenet5, resnet or vgg."""
-    options: Options = Options()
+    """mlp, convnet, lenet_300_100, lenet5, resnet or vgg."""
+    options: Options = DEFAULTS
     """Arguments of the network."""
 
     def __post_init__(self):
@@ -133,14 +48,14 @@ class DataConfig:
     """Where decoded images are cached; None: beside the data, if that can be written."""
 
     def __post_init__(self):
-        _choice("data.name", self.name, DATASETS)
-        _require(self.image_size is None or self.image_size >= 4, "data.image_size",
+        choice("data.name", self.name, DATASETS)
+        require(self.image_size is None or self.image_size >= 4, "data.image_size",
                  self.image_size, "at least 4 pixels")  # fmt: skip
-        _require(self.channels in (None, 1, 3), "data.channels", self.channels, "1 or 3")
+        require(self.channels in (None, 1, 3), "data.channels", self.channels, "1 or 3")
 
 
 @dataclasses.dataclass(frozen=True)
-class PruneConfig(_Named):
+class PruneConfig(Named):
     """What is pruned before training, by which criterion, on which examples."""
 
     registry: ClassVar = {"none": None, **PRUNERS}
@@ -148,7 +63,7 @@ class PruneConfig(_Named):
 
     name: str = "ntksap"
     """The criterion, or none for the dense network."""
-    options: Options = Options()
+    options: Options = DEFAULTS
     """Arguments of the criterion."""
     density: float = 0.107374
     """Kept fraction of the prunable weights, in (0, 1]."""
@@ -163,9 +78,9 @@ class PruneConfig(_Named):
 
     def __post_init__(self):
         self._validate_choice()
-        _require(0 < self.density <= 1, "prune.density", self.density, "a number in (0, 1]")
-        _require(self.batch_size >= 1, "prune.batch_size", self.batch_size, "at least 1")
-        _require(
+        require(0 < self.density <= 1, "prune.density", self.density, "a number in (0, 1]")
+        require(self.batch_size >= 1, "prune.batch_size", self.batch_size, "at least 1")
+        require(
             self.num_examples >= 1 and self.num_examples % self.batch_size == 0,
             "prune.num_examples", self.num_examples,
             f"a positive multiple of prune.batch_size ({self.batch_size})",
@@ -175,7 +90,7 @@ class PruneConfig(_Named):
 def parse_duration(text: str, field: str = "duration") -> tuple[float, str]:
     """``"160ep"`` -> (160.0, "ep"), ``"500it"`` -> (500.0, "it"); ValueError otherwise."""
     number, unit = text[:-2], text[-2:]
-    _require(
+    require(
         unit in ("ep", "it") and number.replace(".", "", 1).isdecimal(), field, text,
         "epochs as '160ep' or iterations as '500it'",
     )  # fmt: skip
@@ -225,18 +140,14 @@ class TrainConfig:
         for drop in self.drops:
             parse_duration(drop, "train.drops")
         for field in ("batch_size", "eval_batch_size", "checkpoint_every"):
-            _require(
-                getattr(self, field) >= 1, f"train.{field}", getattr(self, field), "at least 1"
-            )
+            require(getattr(self, field) >= 1, f"train.{field}", getattr(self, field), "at least 1")
         for field in ("num_devices", "steps_per_call"):
             value = getattr(self, field)
-            _require(value is None or value >= 1, f"train.{field}", value, "at least 1")
+            require(value is None or value >= 1, f"train.{field}", value, "at least 1")
         for field in ("learning_rate", "drop_factor"):
-            _require(
-                getattr(self, field) > 0, f"train.{field}", getattr(self, field), "more than 0"
-            )
-        _require(0 <= self.momentum < 1, "train.momentum", self.momentum, "a number in [0, 1)")
-        _require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
+            require(getattr(self, field) > 0, f"train.{field}", getattr(self, field), "more than 0")
+        require(0 <= self.momentum < 1, "train.momentum", self.momentum, "a number in [0, 1)")
+        require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,7 +160,7 @@ class Experiment:
     """Seed of all random streams; one seed is one replicate."""
 
     def __post_init__(self):
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2^32 - 1")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2^32 - 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,7 +183,7 @@ class PruneAndTrain(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        _require(self.kernel_images >= 0, "kernel_images", self.kernel_images, "0 or more")
+        require(self.kernel_images >= 0, "kernel_images", self.kernel_images, "0 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -323,24 +234,24 @@ class NtkTheory(Experiment):
     def __post_init__(self):
         super().__post_init__()
         for field in ("sweep_networks", "scaling_networks", "law_networks", "cnn_networks"):
-            _require(getattr(self, field) >= 2, field, getattr(self, field), "at least 2")
+            require(getattr(self, field) >= 2, field, getattr(self, field), "at least 2")
         for field in ("sweep_widths", "law_widths", "cnn_channels"):
-            _require(all(w >= 1 for w in getattr(self, field)), field, getattr(self, field),
+            require(all(w >= 1 for w in getattr(self, field)), field, getattr(self, field),
                      "positive widths")  # fmt: skip
         for field in ("sweep_density", "scaling_densities", "law_densities", "cnn_densities"):
             value = getattr(self, field)
             values = value if isinstance(value, tuple) else (value,)
-            _require(all(0 < d <= 1 for d in values), field, value, "densities in (0, 1]")
+            require(all(0 < d <= 1 for d in values), field, value, "densities in (0, 1]")
         for field in ("input_dim", "depth", "scaling_width", "cnn_image_size"):
-            _require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
         for field in ("law_widths", "law_densities"):
-            _require(len(set(getattr(self, field))) >= 2, field, getattr(self, field),
+            require(len(set(getattr(self, field))) >= 2, field, getattr(self, field),
                      "at least two values, to fit a slope")  # fmt: skip
-        _require(len(self.scaling_min_densities) == len(self.scaling_exponents),
+        require(len(self.scaling_min_densities) == len(self.scaling_exponents),
                  "scaling_min_densities", self.scaling_min_densities,
                  "one for each of scaling_exponents")  # fmt: skip
-        _require(self.law_level > 0, "law_level", self.law_level, "more than 0")
-        _require(0 <= self.input_seed < 2**32, "input_seed", self.input_seed, "0 to 2^32 - 1")
+        require(self.law_level > 0, "law_level", self.law_level, "more than 0")
+        require(0 <= self.input_seed < 2**32, "input_seed", self.input_seed, "0 to 2^32 - 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -367,10 +278,10 @@ class Spectrum(Experiment):
     def __post_init__(self):
         super().__post_init__()
         for name in self.methods:
-            _choice("methods", name, PRUNERS)
-        _require(0 < self.density <= 1, "density", self.density, "a number in (0, 1]")
+            choice("methods", name, PRUNERS)
+        require(0 < self.density <= 1, "density", self.density, "a number in (0, 1]")
         for field in ("num_examples", "num_images"):
-            _require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -398,14 +309,14 @@ class KernelPrediction(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        _choice("activation", self.activation, ACTIVATIONS)
+        choice("activation", self.activation, ACTIVATIONS)
         for field in ("widths", "densities"):
             values = getattr(self, field)
-            _require(len(values) > 0 and min(values) > 0, field, values, "positive numbers")
-        _require(max(self.densities) <= 1, "densities", self.densities, "numbers in (0, 1]")
+            require(len(values) > 0 and min(values) > 0, field, values, "positive numbers")
+        require(max(self.densities) <= 1, "densities", self.densities, "numbers in (0, 1]")
         for field in ("num_images", "num_steps"):
-            _require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
-        _require(0 < self.step_size < 1, "step_size", self.step_size, "a number in (0, 1)")
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        require(0 < self.step_size < 1, "step_size", self.step_size, "a number in (0, 1)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -434,12 +345,12 @@ class Estimators(Experiment):
     def __post_init__(self):
         super().__post_init__()
         for name in self.activations:
-            _choice("activations", name, ACTIVATIONS)
+            choice("activations", name, ACTIVATIONS)
         for field in ("widths", "epsilons", "draws"):
             values = getattr(self, field)
-            _require(len(values) > 0 and min(values) > 0, field, values, "positive numbers")
+            require(len(values) > 0 and min(values) > 0, field, values, "positive numbers")
         for field in ("reference_draws", "num_examples", "replicates"):
-            _require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
 
 
 def to_dict(config: Experiment) -> dict[str, Any]:

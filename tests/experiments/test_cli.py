@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from experiments import cli, run
-from experiments.config import DataConfig, PruneConfig, TrainConfig, make_options
+from experiments.config import DataConfig, PruneConfig, TrainConfig
 from experiments.errors import UserError
+from experiments.options import make_options
 from ntk_prune.pruners import PRUNERS
 
 CONFIG = "configs/ntksap_resnet20.py"

@@ -1,0 +1,94 @@
+"""Options of factories as typed dataclasses, and the checks that every config shares."""
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+
+def nearest(wrong: str, valid: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"``, or the list of what is valid when nothing is near."""
+    valid = list(valid)
+    close = difflib.get_close_matches(wrong, valid, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; choose one of: {', '.join(valid)}"
+
+
+def require(condition: bool, field: str, value: Any, expected: str) -> None:
+    """Raise ValueError, naming the field and what it takes, unless ``condition`` holds."""
+    if not condition:
+        raise ValueError(f"{field}: expected {expected}, got {value!r}")
+
+
+def choice(field: str, value: str, valid: Iterable[str]) -> None:
+    """Raise ValueError, naming the nearest one, unless ``value`` is one of ``valid``."""
+    valid = list(valid)
+    if value not in valid:
+        raise ValueError(f"{field}: there is no {value!r}{nearest(value, valid)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Arguments of a factory; this class itself stands for the factory's defaults."""
+
+
+DEFAULTS = Options()
+
+# What the data or the protocol decides, not the user.
+_NOT_OPTIONS = ("num_classes",)
+
+
+@functools.cache
+def options_class(factory: Callable) -> type[Options]:
+    """The frozen dataclass of a factory's arguments: types, defaults and descriptions."""
+    hints = typing.get_type_hints(factory)
+    fields = [
+        (name, hints[name], dataclasses.field(default=parameter.default))
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if name not in _NOT_OPTIONS
+    ]
+    made = dataclasses.make_dataclass(factory.__name__, fields, bases=(Options,), frozen=True)
+    made.__doc__ = factory.__doc__
+    return made
+
+
+def make_options(factory: Callable, values: Mapping[str, Any]) -> Options:
+    """The options of ``factory`` with ``values`` set. ValueError names an unknown one."""
+    made = options_class(factory)
+    known = [field.name for field in dataclasses.fields(made)]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"{factory.__name__} has no option {name!r}{nearest(name, known)}")
+    return made(**values)
+
+
+class Named:
+    """A choice by name from ``registry`` together with the options of the chosen factory."""
+
+    registry: ClassVar[Mapping[str, Callable | None]]
+    section: ClassVar[str]
+    name: str
+    options: Options
+
+    def _validate_choice(self) -> None:
+        choice(f"{self.section}.name", self.name, self.registry)
+        factory = self.registry[self.name]
+        expected = Options if factory is None else options_class(factory)
+        if type(self.options) is Options:
+            object.__setattr__(self, "options", expected())
+        elif type(self.options) is not expected:
+            raise ValueError(
+                f"{self.section}.options: these are options of "
+                f"{type(self.options).__name__!r}, not of {self.name!r}"
+            )
+        if factory is not None:
+            self._try(factory)
+
+    def _try(self, factory: Callable) -> None:
+        """Make the object once, which is cheap: bad options fail with the config."""
+        try:
+            factory(**vars(self.options))
+        except ValueError as error:
+            raise ValueError(f"{self.section}.options: {error}") from None
