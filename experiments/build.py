@@ -39,6 +39,7 @@ class Setup(NamedTuple):
     dataset: data.Dataset
     model: Model
     pruner: Pruner | None
+    batches: Batch | None  # what the pruner sees; None where nothing is pruned
     training: "Training"
 
 
@@ -64,7 +65,8 @@ def setup(config: PruneAndTrain) -> Setup:
         pruner = make_pruner(config.prune)
     with user_errors("train"):
         made = make_training(config.train, config.data.augment, config.seed, dataset, model)
-    return Setup(dataset, model, pruner, made)
+    batches = score_batches(config.prune, config.seed, dataset) if pruner else None
+    return Setup(dataset, model, pruner, batches, made)
 
 
 def load_data(config: DataConfig) -> data.Dataset:

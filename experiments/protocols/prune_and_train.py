@@ -56,11 +56,10 @@ def find_mask(
     mask = masks.ones_like(params)
     info = None
     start = time.perf_counter()
-    if setup.pruner is not None:
-        batches = build.score_batches(config.prune, config.seed, setup.dataset)
+    if setup.pruner is not None and setup.batches is not None:
         key = stream(config.seed, "mask")
         mask, info = prune(
-            key, setup.pruner, setup.model, params, state, mask, batches, config.prune.density
+            key, setup.pruner, setup.model, params, state, mask, setup.batches, config.prune.density
         )
         if config.prune.control == "shuffle":
             mask = masks.shuffle(key, mask)

@@ -122,7 +122,12 @@ def test_mistakes_in_the_config_file(argv, message):
 
 def test_a_mistake_is_one_line_status_2_and_nothing_written(tmp_path, capsys):
     workdir = tmp_path / "run"
-    for extra in (["--config.prune.desity=1"], [f"--config.data.data_dir={tmp_path}/none"]):
+    too_many = ["--config.data.name=digits", "--config.prune.num_examples=5000"]
+    for extra in (
+        ["--config.prune.desity=1"],
+        [f"--config.data.data_dir={tmp_path}/none"],
+        too_many,
+    ):
         status = run.main(["--config", CONFIG, "--workdir", str(workdir), *extra])
         error = capsys.readouterr().err
         assert (status, error.count("\n"), workdir.exists()) == (2, 1, False), error
