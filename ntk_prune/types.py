@@ -34,13 +34,28 @@ class InitFn(Protocol):
     def __call__(self, key: Key, x: Array) -> tuple[Params, State]: ...
 
 
+class Activation(Protocol):
+    """What a network does where it is not linear, and in the affine maps of its batch norms.
+
+    ``relu(x)``; ``max_pool(x [B, H, W, C], window, stride, padding)``, square and symmetric;
+    ``affine(x, mean, slope, bias) = (x - mean) * slope + bias``. See ``ntk_prune.gates``.
+    """
+
+    def relu(self, x: Array) -> Array: ...
+
+    def max_pool(self, x: Array, window: int, stride: int, padding: int = 0) -> Array: ...
+
+    def affine(self, x: Array, mean: Any, slope: Any, bias: Any) -> Array: ...
+
+
 class ApplyFn(Protocol):
-    """``apply(params, state, x, *, train, momentum, axis_name) -> (logits [B, C], state)``.
+    """``apply(params, state, x, *, train, momentum, axis_name, activation) -> (logits, state)``.
 
     ``train`` selects batch norm's mode: batch statistics (True) or running statistics (False).
     ``momentum`` is the share of the old running statistics that a training pass keeps; 0 leaves
     exactly this batch's statistics in the returned state. ``axis_name`` synchronises the batch
-    statistics over a mapped axis.
+    statistics over a mapped axis. ``activation`` replaces the ReLUs, max pools and affine maps; a
+    network that is not piecewise linear raises ValueError for any but None.
     """
 
     def __call__(
@@ -52,6 +67,7 @@ class ApplyFn(Protocol):
         train: bool,
         momentum: float = 0.9,
         axis_name: str | None = None,
+        activation: Activation | None = None,
     ) -> tuple[Array, State]: ...
 
 

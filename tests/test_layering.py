@@ -11,18 +11,20 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ntk_prune"
 
 # Which packages of ntk_prune each layer may import; itself is always allowed.
-CORE = {"types", "masks", "schedules", "streams"}
+CORE = {"types", "gates", "masks", "schedules", "streams"}
 ALLOWED = {
     "types": set(),
     "streams": set(),
     "schedules": {"types"},
+    "gates": {"types"},
     "masks": {"types"},
     "checkpoint": {"types", "masks"},
     "data": CORE,
-    "models": {"types"},
+    "models": {"types", "gates"},
     "ntk": CORE | {"models"},
     "interop": CORE | {"models"},
     "pruners": CORE | {"ntk"},
+    "lottery": CORE | {"ntk"},
     "training": CORE | {"ntk", "data"},
 }
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}

@@ -4,6 +4,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from ntk_prune.gates import PLAIN
 from ntk_prune.models.linen import conv, dense, model
 from ntk_prune.types import Model
 
@@ -17,9 +18,10 @@ class ConvNet(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, *, activation=PLAIN):
         for i, (channels, stride) in enumerate(zip(self.channels, self.strides, strict=True)):
-            x = nn.relu(conv(channels, 3, stride, name=f"conv{i}", dtype=self.dtype)(x))
+            x = conv(channels, 3, stride, name=f"conv{i}", dtype=self.dtype)(x)
+            x = activation.relu(x)
         x = x.mean(axis=(1, 2))
         return dense(self.num_classes, x.shape[-1], name="fc", bias=False, dtype=self.dtype)(x)
 

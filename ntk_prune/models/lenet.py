@@ -4,7 +4,8 @@ from typing import Any
 
 from flax import linen as nn
 
-from ntk_prune.models.linen import conv, dense, flatten, max_pool, model
+from ntk_prune.gates import PLAIN
+from ntk_prune.models.linen import conv, dense, flatten, model
 from ntk_prune.types import Dtype, Model
 
 
@@ -16,13 +17,14 @@ class LeNet5(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, *, activation=PLAIN):
         for i, channels in enumerate((6, 16)):
             x = conv(channels * self.width, 5, name=f"conv{i}", bias=True, dtype=self.dtype)(x)
-            x = max_pool(nn.relu(x))
+            x = activation.max_pool(activation.relu(x), 2, 2)
         x = flatten(x)
         for i, units in enumerate((120 * self.width, 84 * self.width)):
-            x = nn.relu(dense(units, x.shape[-1], name=f"fc{i}", dtype=self.dtype)(x))
+            x = dense(units, x.shape[-1], name=f"fc{i}", dtype=self.dtype)(x)
+            x = activation.relu(x)
         return dense(self.num_classes, x.shape[-1], name="fc2", dtype=self.dtype)(x)
 
 

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ntk_prune.types import Array, Key, Model, Params, State
+from ntk_prune.gates import PLAIN
+from ntk_prune.types import Activation, Array, Key, Model, Params, State
 
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
@@ -35,14 +36,23 @@ class BatchNorm(nn.Module):
     ``y = (x - mean) / sqrt(var + eps) * scale + bias``. With ``train`` the batch's mean and biased
     variance normalise, and the running statistics become ``momentum * old + (1 - momentum) * new``
     where the new variance takes N-1; otherwise the running statistics normalise. ``axis_name``
-    averages the batch statistics over a mapped axis, so the devices act as one.
+    averages the batch statistics over a mapped axis, so the devices act as one. ``activation``
+    applies the affine map.
     """
 
     eps: float = 1e-5
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, *, train: bool, momentum: float = 0.9, axis_name: str | None = None):
+    def __call__(
+        self,
+        x,
+        *,
+        train: bool,
+        momentum: float = 0.9,
+        axis_name: str | None = None,
+        activation: Activation = PLAIN,
+    ):
         features = x.shape[-1]
         stats = jnp.promote_types(x.dtype, jnp.float32)
         scale = self.param("scale", nn.initializers.ones, (features,))
@@ -57,7 +67,7 @@ class BatchNorm(nn.Module):
                 mean.value = momentum * mean.value + (1 - momentum) * mu
                 var.value = momentum * var.value + (1 - momentum) * unbiased
         slope = jax.lax.rsqrt(sigma2 + self.eps) * scale
-        y = (x.astype(stats) - over(x, mu)) * over(x, slope) + over(x, bias)
+        y = activation.affine(x.astype(stats), over(x, mu), over(x, slope), over(x, bias))
         return y.astype(self.dtype or x.dtype)
 
 
@@ -104,24 +114,20 @@ def dense(features: int, fan_in: int, *, name: str, bias: bool = True, dtype=Non
     )
 
 
-def max_pool(x: Array) -> Array:
-    """2x2 max pooling with stride 2."""
-    return nn.max_pool(x, (2, 2), (2, 2))
-
-
 def flatten(x: Array) -> Array:
     """``[B, ...] -> [B, prod(...)]``."""
     return x.reshape(x.shape[0], -1)
 
 
-_MODE = ("train", "momentum", "axis_name")
+_MODE = ("train", "momentum", "axis_name", "activation")
 
 
 def model(module: nn.Module) -> Model:
-    """The ``Model`` of a linen module ``module(x, *, train, momentum, axis_name) -> logits``.
+    """The ``Model`` of a linen module ``module(x, *, train, momentum, axis_name, activation)``.
 
-    A module without batch norm may leave out any of the three keywords. ``state`` holds every
-    collection but ``params``; logits come back in at least float32.
+    A module without batch norm may leave out any of the first three keywords, a module that is
+    not piecewise linear the last. ``state`` holds every collection but ``params``; logits come back
+    in at least float32.
     """
     accepted = inspect.signature(type(module).__call__).parameters
     return Model(
@@ -146,13 +152,20 @@ def _apply(
     train: bool,
     momentum: float = 0.9,
     axis_name: str | None = None,
+    activation: Activation | None = None,
 ) -> tuple[Array, State]:
     if momentum != 0.9 and state and "momentum" not in accepted:
         raise TypeError(
             f"{type(module).__name__} keeps state but takes no `momentum`: give its __call__ the "
             "keyword and pass it to ntk_prune.models.BatchNorm"
         )
+    if activation is not None and "activation" not in accepted:
+        raise ValueError(
+            f"{type(module).__name__} has no paths to follow: that takes a network of ReLUs, max "
+            "pools and linear layers whose __call__ takes `activation`"
+        )
     mode: dict[str, Any] = {"train": train, "momentum": momentum, "axis_name": axis_name}
+    mode["activation"] = PLAIN if activation is None else activation
     mode = {k: v for k, v in mode.items() if k in accepted}
     mutable = list(state) if train else []
     logits, new = module.apply({"params": params, **state}, x, mutable=mutable, **mode)

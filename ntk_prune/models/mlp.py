@@ -4,6 +4,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from ntk_prune.gates import PLAIN
 from ntk_prune.models.linen import dense, flatten, model
 from ntk_prune.types import Dtype, Model
 
@@ -26,12 +27,17 @@ class MLP(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, *, activation=PLAIN):
+        if activation is not PLAIN and self.activation not in ("relu", "identity"):
+            raise ValueError(
+                f"a network of {self.activation} units has no paths to follow: use relu"
+            )
+        act = activation.relu if self.activation == "relu" else ACTIVATIONS[self.activation]
         x = flatten(x)
         for i, width in enumerate((*self.widths, self.num_classes)):
             x = dense(width, x.shape[-1], name=f"fc{i}", bias=self.bias, dtype=self.dtype)(x)
             if i < len(self.widths):
-                x = ACTIVATIONS[self.activation](x)
+                x = act(x)
         return x
 
 

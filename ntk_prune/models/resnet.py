@@ -10,8 +10,9 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
+from ntk_prune.gates import PLAIN
 from ntk_prune.models.linen import BatchNorm, conv, dense, model, over
-from ntk_prune.types import Dtype, Model
+from ntk_prune.types import Activation, Dtype, Model
 
 
 class Block(nn.Module):
@@ -23,10 +24,11 @@ class Block(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, **mode):
+    def __call__(self, x, *, activation: Activation, **mode):
+        mode["activation"] = activation
         layer = functools.partial(conv, dtype=self.dtype)
         y = layer(self.features, 3, self.stride, name="conv1")(x)
-        y = nn.relu(BatchNorm(name="bn1", dtype=self.dtype)(y, **mode))
+        y = activation.relu(BatchNorm(name="bn1", dtype=self.dtype)(y, **mode))
         y = layer(self.features, 3, name="conv2")(y)
         y = BatchNorm(name="bn2", dtype=self.dtype)(y, **mode)
         if x.shape != y.shape:
@@ -34,8 +36,8 @@ class Block(nn.Module):
             x = BatchNorm(name="shortcut_bn", dtype=self.dtype)(x, **mode)
         elif self.scaled_shortcut:
             scale = self.variable("constants", "shortcut_scale", jnp.ones, (self.features,))
-            x = x * over(x, scale.value)
-        return nn.relu(x + y)
+            x = activation.affine(x, 0.0, over(x, scale.value), 0.0)
+        return activation.relu(x + y)
 
 
 class ResNet(nn.Module):
@@ -48,10 +50,15 @@ class ResNet(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, *, train, momentum=0.9, axis_name=None):
-        mode = {"train": train, "momentum": momentum, "axis_name": axis_name}
+    def __call__(self, x, *, train, momentum=0.9, axis_name=None, activation=PLAIN):
+        mode = {
+            "train": train,
+            "momentum": momentum,
+            "axis_name": axis_name,
+            "activation": activation,
+        }
         x = conv(self.width, 3, name="conv", dtype=self.dtype)(x)
-        x = nn.relu(BatchNorm(name="bn", dtype=self.dtype)(x, **mode))
+        x = activation.relu(BatchNorm(name="bn", dtype=self.dtype)(x, **mode))
         block = functools.partial(Block, scaled_shortcut=self.scaled_shortcuts, dtype=self.dtype)
         for i in range(3 * self.blocks_per_stage):
             stage, position = divmod(i, self.blocks_per_stage)

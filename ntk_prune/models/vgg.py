@@ -4,7 +4,8 @@ from typing import Any
 
 from flax import linen as nn
 
-from ntk_prune.models.linen import BatchNorm, conv, dense, max_pool, model
+from ntk_prune.gates import PLAIN
+from ntk_prune.models.linen import BatchNorm, conv, dense, model
 from ntk_prune.types import Dtype, Model
 
 _CONVS_PER_STAGE = {
@@ -25,16 +26,21 @@ class VGG(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, *, train, momentum=0.9, axis_name=None):
-        mode = {"train": train, "momentum": momentum, "axis_name": axis_name}
+    def __call__(self, x, *, train, momentum=0.9, axis_name=None, activation=PLAIN):
+        mode = {
+            "train": train,
+            "momentum": momentum,
+            "axis_name": axis_name,
+            "activation": activation,
+        }
         index = 0
         for stage, repeats in enumerate(self.convs_per_stage):
             if stage:
-                x = max_pool(x)
+                x = activation.max_pool(x, 2, 2)
             for _ in range(repeats):
                 features = self.width * min(2**stage, 8)
                 x = conv(features, 3, name=f"conv{index}", bias=True, dtype=self.dtype)(x)
-                x = nn.relu(BatchNorm(name=f"bn{index}", dtype=self.dtype)(x, **mode))
+                x = activation.relu(BatchNorm(name=f"bn{index}", dtype=self.dtype)(x, **mode))
                 index += 1
         x = x.mean(axis=(1, 2))
         return dense(self.num_classes, x.shape[-1], name="fc", dtype=self.dtype)(x)
