@@ -1,8 +1,10 @@
 """Masked training: the state, one pure step, its spreading over devices, the loop, evaluation."""
 
-from ntk_prune.training.evaluation import make_evaluate
+from ntk_prune.training.evaluation import WholeSet, every_example, make_evaluate, mean_iou
+from ntk_prune.training.feed import Feed, in_memory, streamed
 from ntk_prune.training.loop import Epoch, fit
-from ntk_prune.training.optimisers import OPTIMISERS, adam, adamw, learning_rate, sgd
+from ntk_prune.training.losses import LOSSES, cross_entropy, squared_error
+from ntk_prune.training.optimisers import OPTIMISERS, adam, adamw, learning_rate, scaled, sgd
 from ntk_prune.training.parallel import (
     Distributed,
     check_batch_size,
@@ -13,20 +15,30 @@ from ntk_prune.training.state import TrainState, create
 from ntk_prune.training.step import Examples, make_train_step
 
 __all__ = [
+    "LOSSES",
     "OPTIMISERS",
     "Distributed",
     "Epoch",
     "Examples",
+    "Feed",
     "TrainState",
+    "WholeSet",
     "adam",
     "adamw",
     "check_batch_size",
     "create",
+    "cross_entropy",
     "default_steps_per_call",
     "distribute",
+    "every_example",
     "fit",
+    "in_memory",
     "learning_rate",
     "make_evaluate",
     "make_train_step",
+    "mean_iou",
+    "scaled",
     "sgd",
+    "squared_error",
+    "streamed",
 ]

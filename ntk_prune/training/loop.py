@@ -1,8 +1,8 @@
 """The one training loop. It reads and writes nothing; between epochs the caller does."""
 
 import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,25 +10,26 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
+from ntk_prune.training.feed import Feed
 from ntk_prune.training.parallel import Distributed
 from ntk_prune.training.state import TrainState
 from ntk_prune.training.step import Metrics
-from ntk_prune.types import Array
 
 
 class Epoch(NamedTuple):
     """What one epoch, or the part of it that was left, came to.
 
     ``state`` is given up to the next epoch: copy what must outlive it. ``epoch`` = steps made so
-    far / steps per epoch. ``loss`` and ``accuracy`` are means over this epoch's steps,
-    ``learning_rate`` is that of the last step; the first ``images_per_second`` includes compiling.
+    far / steps per epoch. ``loss`` and ``accuracy`` are means over this epoch's steps (``[R]`` for
+    ``R`` replicates), ``learning_rate`` is that of the last step; the first ``images_per_second``
+    includes compiling.
     """
 
     step: int
     epoch: float
     state: TrainState
-    loss: float
-    accuracy: float
+    loss: Any
+    accuracy: Any
     learning_rate: float
     images_per_second: float
 
@@ -36,58 +37,44 @@ class Epoch(NamedTuple):
 def fit(
     state: TrainState,
     train_step: Distributed,
-    x: Array,
-    y: Array,
-    order: Callable[[int], Array],
+    feed: Feed,
     num_steps: int,
     learning_rate: optax.Schedule,
 ) -> Iterator[Epoch]:
     """Train from ``state.step`` to ``num_steps``, yielding after every epoch.
 
-    The data lie on the devices once and are gathered there. Batches depend on ``order`` alone, so
-    a restored state goes on with the very examples it would have seen.
-
     Args:
         state: From ``create`` or a checkpoint; left intact.
         train_step: From ``distribute``.
-        x: Raw examples ``[n, ...]``.
-        y: Labels ``[n]``.
-        order: ``order(epoch) -> int [steps per epoch, batch size]``, rows of ``x``.
+        feed: The batches.
         num_steps: Where to stop, in the middle of an epoch if need be.
         learning_rate: The optimiser's schedule, for the record.
 
     Raises FloatingPointError naming the step at which the loss was not finite.
     """
-    steps_per_epoch, batch_size = order(0).shape
     state = train_step.replicate(jax.tree.map(jnp.array, state))  # copied: it will be donated
-    x, y = train_step.replicate((x, y))
-    step = int(state.step)
-    with _progress_bar(step, num_steps, batch_size) as bar:
+    step = int(np.ravel(state.step)[0])
+    with _progress_bar(step, num_steps, feed.batch_size) as bar:
         while step < num_steps:
-            epoch, done = divmod(step, steps_per_epoch)
-            rows = np.asarray(order(epoch))[done : done + num_steps - step]
+            stop = min(num_steps, (step // feed.steps_per_epoch + 1) * feed.steps_per_epoch)
             start = time.perf_counter()
             watch = _Watch(step, bar)
-            for chunk in _chunks(rows, train_step.steps_per_call):
-                state, metrics = train_step.step(state, train_step.take(x, y, chunk))
+            for batches in feed.batches(step, stop):
+                state, metrics = train_step.step(state, batches)
                 watch.add(metrics)
             loss, accuracy = watch.finish()
             seconds = time.perf_counter() - start
-            step += len(rows)
+            images = (stop - step) * feed.batch_size * np.size(loss)
+            step = stop
             yield Epoch(
                 step=step,
-                epoch=step / steps_per_epoch,
+                epoch=step / feed.steps_per_epoch,
                 state=state,
                 loss=loss,
                 accuracy=accuracy,
                 learning_rate=np.asarray(learning_rate(step - 1)).item(),
-                images_per_second=rows.size / seconds,
+                images_per_second=images / seconds,
             )
-
-
-def _chunks(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
 
 
 def _progress_bar(step: int, num_steps: int, batch_size: int) -> tqdm:
@@ -108,29 +95,30 @@ class _Watch:
     def __init__(self, step: int, bar: tqdm):
         self.step, self.bar = step, bar
         self.waiting: Metrics | None = None
-        self.losses: list[float] = []
-        self.accuracies: list[float] = []
+        self.losses: list[Any] = []
+        self.accuracies: list[Any] = []
 
     def add(self, metrics: Metrics) -> None:
         previous, self.waiting = self.waiting, metrics
         if previous is not None:
             self._read(previous)
 
-    def finish(self) -> tuple[float, float]:
-        """Mean loss and accuracy over all steps."""
+    def finish(self) -> tuple[Any, Any]:
+        """Mean loss and accuracy over all steps, floats or one each replicate."""
         if self.waiting is not None:
             self._read(self.waiting)
-        return float(np.mean(self.losses)), float(np.mean(self.accuracies))
+        return np.mean(self.losses, 0).tolist(), np.mean(self.accuracies, 0).tolist()
 
     def _read(self, metrics: Metrics) -> None:
         losses, accuracies = np.asarray(metrics["loss"]), np.asarray(metrics["accuracy"])
         for i, loss in enumerate(losses):
-            if not np.isfinite(loss):
+            if not np.isfinite(loss).all():
                 raise FloatingPointError(
                     f"the training loss is {loss} at step {self.step + len(self.losses) + i}; "
                     "lower the learning rate or lengthen the warm-up"
                 )
         self.losses += losses.tolist()
         self.accuracies += accuracies.tolist()
-        self.bar.set_postfix(loss=self.losses[-1], accuracy=self.accuracies[-1], refresh=False)
+        loss, accuracy = np.mean(losses[-1]), np.mean(accuracies[-1])
+        self.bar.set_postfix(loss=loss, accuracy=accuracy, refresh=False)
         self.bar.update(len(losses))

@@ -1,9 +1,13 @@
 """Optimisers and learning-rate schedules (in steps), with the conventions of PyTorch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 import optax
+
+from ntk_prune import masks
+from ntk_prune.types import Params
 
 SCHEDULES = ("constant", "step", "cosine")
 
@@ -78,6 +82,34 @@ def adamw(
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay, ``w -= lr weight_decay w`` (arXiv 1711.05101)."""
     return optax.adamw(learning_rate, weight_decay=weight_decay)
+
+
+def scaled(
+    optimizer: optax.GradientTransformation, factors: Mapping[str, float]
+) -> optax.GradientTransformation:
+    """``optimizer`` with the updates of some modules multiplied: ``{"backbone": 0.1, "fc": 0}``.
+
+    A name is a path of modules from the top, ``"backbone"`` or ``"blocks_0/conv1"``; 0 freezes it.
+    Raises ValueError, when it starts, for a name that no parameter has.
+    """
+
+    def factor(key_path) -> float:
+        name = masks.name_of(key_path)
+        within = [n for n in factors if name == n or name.startswith(f"{n}/")]
+        return factors[max(within, key=len)] if within else 1.0
+
+    def init(params: Params) -> optax.EmptyState:
+        paths = [masks.name_of(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+        for name in factors:
+            if not any(path == name or path.startswith(f"{name}/") for path in paths):
+                raise ValueError(f"no parameter lies under {name!r}")
+        return optax.EmptyState()
+
+    def update(updates, state, params=None):
+        del params
+        return jax.tree_util.tree_map_with_path(lambda p, u: u * factor(p), updates), state
+
+    return optax.chain(optimizer, optax.GradientTransformation(init, update))
 
 
 OPTIMISERS = {"sgd": sgd, "adam": adam, "adamw": adamw}

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from ntk_prune.training.state import TrainState
 from ntk_prune.training.step import Examples, Metrics, TrainStep
-from ntk_prune.types import Array
+from ntk_prune.types import Array, Key
 
 AXIS = "data"
 Devices = Sequence[Any] | None  # of jax.Device; None = all
@@ -22,14 +22,19 @@ PARALLEL = ("pmap", "jit")
 class Distributed(NamedTuple):
     """A training step spread over devices.
 
-    ``replicate(tree)`` puts a tree on every device. ``take(x, y, rows [K, B])`` gathers ``K``
-    global batches from replicated arrays, each device its own share. ``step(state, batches)``
-    makes those ``K`` steps in one dispatch and returns metrics of shape ``[K]``; the state passed
-    in is donated, that is, gone.
+    ``replicate(tree)`` puts a tree on every device. ``take(x, y, rows [K, B], key)`` gathers ``K``
+    global batches from replicated arrays, each device its own share; ``put(x [K, B, ...],
+    y [K, B, ...], key)`` sends batches from the host. ``step(state, batches)`` makes those ``K``
+    steps in one dispatch and returns metrics of shape ``[K]``; the state passed in is donated,
+    that is, gone.
+
+    With ``replicates = R`` everything but the data has one more axis: states ``[R, ...]``, rows
+    ``[K, R, B]``, keys ``[R]``, metrics ``[K, R]``.
     """
 
     replicate: Callable[[Any], Any]
-    take: Callable[[Array, Array, ArrayLike], Examples]
+    take: Callable[[Array, Array, ArrayLike, Key], Examples]
+    put: Callable[[Array, Array, Key], Examples]
     step: Callable[[TrainState, Examples], tuple[TrainState, Metrics]]
     num_devices: int
     steps_per_call: int
@@ -65,6 +70,7 @@ def distribute(
     parallel: str = "pmap",
     devices: Devices = None,
     steps_per_call: int | None = None,
+    replicates: int | None = None,
 ) -> Distributed:
     """Spread ``train_step`` over ``devices`` (default: all), the batch in equal shares.
 
@@ -73,24 +79,42 @@ def distribute(
         parallel: ``"pmap"``, for one process; ``"jit"``, which also serves several hosts.
         devices: Which devices; the numbers do not depend on how many.
         steps_per_call: Steps per dispatch; default by backend.
+        replicates: Train this many networks at once, as one vmapped program.
     """
     if parallel not in PARALLEL:
         raise ValueError(f"unknown parallel {parallel!r}; choose one of {', '.join(PARALLEL)}")
     if parallel == "pmap" and jax.process_count() > 1:
         raise ValueError("parallel='pmap' serves one process; use parallel='jit' on several hosts")
     mesh = data_mesh(devices)
-    take, step = (_pmap if parallel == "pmap" else _jit)(train_step, mesh)
+    batch_axis = 1 if replicates is None else 2
+    if replicates is not None:
+        train_step = _vmapped(train_step)
+    if parallel == "pmap":
+        step, layout = _pmap(train_step, mesh), _Layout(mesh, batch_axis, split=mesh.size)
+    else:
+        layout = _Layout(mesh, batch_axis, split=None)
+        step = _jit(train_step, mesh, layout.shardings)
     return Distributed(
         replicate=functools.partial(replicate, mesh),
-        take=take,
+        take=layout.take,
+        put=layout.put,
         step=step,
         num_devices=mesh.size,
         steps_per_call=steps_per_call or default_steps_per_call(mesh.devices.flat[0].platform),
     )
 
 
+def _vmapped(train_step: TrainStep) -> TrainStep:
+    """The step of several networks; the name of the device axis is the same for all."""
+
+    def steps(state: TrainState, batch: Examples, axis_name: str | None):
+        return jax.vmap(lambda s, b: train_step(s, b, axis_name))(state, batch)
+
+    return steps
+
+
 def _pmap(train_step: TrainStep, mesh: Mesh):
-    step = jax.pmap(
+    return jax.pmap(
         _several(train_step, AXIS),
         axis_name=AXIS,
         in_axes=(None, 0),
@@ -98,19 +122,16 @@ def _pmap(train_step: TrainStep, mesh: Mesh):
         donate_argnums=(0,),
         devices=mesh.devices.tolist(),
     )
-    return _take(mesh, PartitionSpec(AXIS), split=mesh.size), step
 
 
-def _jit(train_step: TrainStep, mesh: Mesh):
-    spec = PartitionSpec(None, AXIS)
+def _jit(train_step: TrainStep, mesh: Mesh, batches: Any):
     everywhere = NamedSharding(mesh, PartitionSpec())
-    step = jax.jit(
+    return jax.jit(
         _several(train_step, None),
-        in_shardings=(everywhere, NamedSharding(mesh, spec)),
+        in_shardings=(everywhere, batches),
         out_shardings=(everywhere, everywhere),
         donate_argnums=(0,),
     )
-    return _take(mesh, spec, split=None), step
 
 
 def _several(train_step: TrainStep, axis_name: str | None):
@@ -125,18 +146,41 @@ def _several(train_step: TrainStep, axis_name: str | None):
     return steps
 
 
-def _take(mesh: Mesh, spec: PartitionSpec, split: int | None):
-    """``take`` laid out ``[K, B, ...]``, or ``[split, K, B / split, ...]`` for pmap."""
+class _Layout:
+    """Batches with ``batch_axis`` shared among the devices, or (``split``) moved to the front."""
 
-    @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, spec))
-    def gather(x: Array, y: Array, rows: Array) -> Examples:
-        index = jnp.broadcast_to(jnp.arange(rows.shape[1]), rows.shape)
-        if split is not None:
-            rows, index = (a.reshape(len(a), split, -1).swapaxes(0, 1) for a in (rows, index))
-        return Examples(x[rows], y[rows], index)
+    def __init__(self, mesh: Mesh, batch_axis: int, split: int | None):
+        self.mesh, self.batch_axis, self.split = mesh, batch_axis, split
+        before = () if split else (None,) * batch_axis
+        shared = NamedSharding(mesh, PartitionSpec(*before, AXIS))
+        key = shared if split else NamedSharding(mesh, PartitionSpec())
+        shardings: Any = (shared, shared, shared, key)
+        self.shardings = Examples(*shardings)
+        self._gather = jax.jit(self._gathered, out_shardings=self.shardings)
 
-    def take(x: Array, y: Array, rows: ArrayLike) -> Examples:
-        check_batch_size(np.shape(rows)[1], mesh.size)
-        return gather(x, y, rows)
+    def take(self, x: Array, y: Array, rows: ArrayLike, key: Key) -> Examples:
+        check_batch_size(np.shape(rows)[-1], self.mesh.size)
+        return self._gather(x, y, rows, key)
 
-    return take
+    def put(self, x: Array, y: Array, key: Key) -> Examples:
+        check_batch_size(x.shape[self.batch_axis], self.mesh.size)
+        index = np.broadcast_to(np.arange(x.shape[self.batch_axis]), x.shape[: self.batch_axis + 1])
+        x, y, index = (self._shares(a) for a in (x, y, index))
+        return jax.device_put(Examples(x, y, index, self._keys(key, index)), self.shardings)
+
+    def _gathered(self, x: Array, y: Array, rows: Array, key: Key) -> Examples:
+        index = self._shares(jnp.broadcast_to(jnp.arange(rows.shape[-1]), rows.shape))
+        rows = self._shares(rows)
+        return Examples(x[rows], y[rows], index, self._keys(key, index))
+
+    def _keys(self, key: Key, index: Array) -> Key:
+        """One for every batch: the shape of ``index`` without its last axis."""
+        return jnp.broadcast_to(key, index.shape[:-1])
+
+    def _shares(self, a):
+        """``[..., B, ...] -> [split, ..., B / split, ...]``."""
+        if self.split is None:
+            return a
+        axis = self.batch_axis
+        a = a.reshape(*a.shape[:axis], self.split, -1, *a.shape[axis + 1 :])
+        return a.transpose(axis, *(i for i in range(a.ndim) if i != axis))

@@ -7,48 +7,71 @@ import jax
 import optax
 
 from ntk_prune import masks
+from ntk_prune.training.losses import Loss, cross_entropy, labelled
 from ntk_prune.training.state import TrainState
-from ntk_prune.types import Array, Model
+from ntk_prune.types import Array, Key, Model
 
 
 class Examples(NamedTuple):
-    """Raw examples ``x [b, ...]``, labels ``y [b]``, and ``index [b]``, their places in the batch.
+    """Raw examples ``x [b, ...]``, labels ``y [b, ...]``, ``index [b]``, and a ``key``.
 
-    ``index`` counts over the global batch, so what is drawn for an example does not depend on
-    the number of devices.
+    ``index``, their places in the batch, counts over the global batch, so what is drawn for an
+    example does not depend on the number of devices. ``key`` is that of the run's augmentation.
     """
 
     x: Array
     y: Array
     index: Array
+    key: Key
 
 
 Metrics = dict[str, Array]
-Prepare = Callable[[Array, Array, Array], Array]
-"""``prepare(step, index [b], x [b, ...]) -> float inputs``: augmentation and normalisation."""
+Prepare = Callable[[Key, Array, Array, Array], Array]
+"""``prepare(key, step, index [b], x [b, ...]) -> float inputs``: augmentation, normalisation."""
 TrainStep = Callable[[TrainState, Examples, str | None], tuple[TrainState, Metrics]]
 
 
 def make_train_step(
-    model: Model, optimizer: optax.GradientTransformation, prepare: Prepare
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    prepare: Prepare,
+    loss: Loss = cross_entropy,
+    batch_statistics: bool = True,
 ) -> TrainStep:
     """``train_step(state, batch, axis_name) -> (state, {"loss", "accuracy"})``.
 
-    The loss is the mean softmax cross entropy over the global batch of all devices along
-    ``axis_name``, through ``params * mask``, under batch statistics of the global batch. Pruned
-    weights receive no gradient and are zero again after the update, so their moments stay zero.
+    The loss is the mean over the labelled entries of the global batch of all devices along
+    ``axis_name``, through ``params * mask``. Pruned weights receive no gradient and are zero again
+    after the update, so their moments stay zero.
+
+    Args:
+        model: The network.
+        optimizer: The update rule.
+        prepare: Raw examples to inputs.
+        loss: One number per labelled entry.
+        batch_statistics: Normalise by the statistics of the global batch; otherwise by the
+            running statistics, which then never change.
     """
 
     def train_step(state: TrainState, batch: Examples, axis_name: str | None = None):
-        x = prepare(state.step, batch.index, batch.x)
+        x = prepare(batch.key, state.step, batch.index, batch.x)
 
         def loss_fn(params):
+            pruned = masks.apply(params, state.mask)
             logits, new = model.apply(
-                masks.apply(params, state.mask), state.state, x, train=True, axis_name=axis_name
+                pruned, state.state, x, train=batch_statistics, axis_name=axis_name
             )
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y).mean()
-            accuracy = (logits.argmax(-1) == batch.y).mean()
-            return loss, (new, {"loss": loss, "accuracy": accuracy})
+            valid = labelled(batch.y, logits.shape[-1])
+            count = valid.sum()
+            if axis_name is not None:  # the share of a device may hold fewer labels than another's
+                count = jax.lax.pmean(count, axis_name)
+
+            def mean(values: Array) -> Array:
+                return (values * valid).sum() / count
+
+            value = mean(loss(logits, batch.y))
+            accuracy = mean(logits.argmax(-1) == batch.y)
+            return value, (new, {"loss": value, "accuracy": accuracy})
 
         grads, (new, metrics) = jax.grad(loss_fn, has_aux=True)(state.params)
         if axis_name is not None:  # the mean of the gradients, not the gradient of a pmean

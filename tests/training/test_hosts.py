@@ -16,10 +16,10 @@ from ntk_prune import training
 def train_and_evaluate(problem: Problem) -> list[float]:
     """Losses of the epochs and of the evaluation, under jit on all devices of all processes."""
     step = training.make_train_step(problem.model, problem.optimizer, problem.prepare)
-    data = (problem.x, problem.y)
     how = training.distribute(step, "jit")
-    epochs = list(training.fit(problem.create(), how, *data, problem.order, 5, problem.rate))
-    evaluate = training.make_evaluate(problem.model, *data, lambda x: x.astype("float32"), 7)
+    epochs = list(training.fit(problem.create(), how, problem.feed(how), 5, problem.rate))
+    whole = training.every_example(problem.x, problem.y, 7)
+    evaluate = training.make_evaluate(problem.model, whole, lambda x: x.astype("float32"))
     state = epochs[-1].state
     return [*(e.loss for e in epochs), evaluate(state.params, state.state)["loss"]]
 

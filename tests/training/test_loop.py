@@ -27,7 +27,9 @@ def test_loss_and_accuracy_are_the_means_over_the_epochs_steps(problem):
     step = training.make_train_step(problem.model, problem.optimizer, problem.prepare)
     state, seen = problem.create(), []
     for rows in problem.order(0):
-        batch = training.Examples(problem.x[rows], problem.y[rows], jnp.arange(8))
+        batch = training.Examples(
+            problem.x[rows], problem.y[rows], jnp.arange(8), jax.random.key(7)
+        )
         state, metrics = step(state, batch, None)
         seen.append((float(metrics["loss"]), float(metrics["accuracy"])))
     epoch = problem.train(2)
@@ -70,7 +72,7 @@ def test_a_finished_state_trains_no_further(problem):
 @pytest.mark.parametrize("bad_step", [0, 2, 3])
 def test_a_non_finite_loss_stops_and_names_the_step(problem, bad_step, steps_per_call):
     good = problem.prepare
-    problem.prepare = lambda step, index, x: good(step, index, x) / (step != bad_step)
+    problem.prepare = lambda key, step, index, x: good(key, step, index, x) / (step != bad_step)
     with pytest.raises(FloatingPointError, match=f"loss is nan at step {bad_step};"):
         problem.train(6, steps_per_call=steps_per_call)
 

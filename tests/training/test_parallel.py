@@ -82,7 +82,7 @@ def test_every_device_holds_its_own_share_of_the_batch(problem):
         how = problem.distribute(parallel)
         x, y = how.replicate((problem.x, problem.y))
         rows = np.arange(24).reshape(3, 8) % 20
-        batch = how.take(x, y, rows)
+        batch = how.take(x, y, rows, jax.random.key(0))
         assert [s.data.shape for s in batch.x.addressable_shards] == [shape] * 4
         assert np.asarray(batch.index).max() == 7
         last = np.asarray(batch.x.addressable_shards[3].data).reshape(3, 2, 4, 4, 1)
@@ -108,8 +108,57 @@ def test_steps_per_call_depend_on_the_backend(problem):
 
 
 def test_training_compiles_once(problem):
+    good, traced = problem.prepare, []
+
+    def prepare(*args):
+        traced.append(None)
+        return good(*args)
+
+    problem.prepare = prepare
     how = problem.distribute("jit")
-    args = (problem.x, problem.y, problem.order, 6, learning_rate(0.1, 6))
     for _ in range(2):
-        list(training.fit(problem.create(), how, *args))
-    assert how.step._cache_size() == 1
+        list(training.fit(problem.create(), how, problem.feed(how), 6, learning_rate(0.1, 6)))
+        assert len(traced) == 1
+
+
+def test_batches_from_the_host_train_like_batches_on_the_devices(problem):
+    """From any step on, several steps a dispatch, and in both layouts."""
+
+    def read(start):
+        for step in range(start, 100):
+            rows = problem.order(step // 2)[step % 2]
+            yield problem.x[rows], problem.y[rows]
+
+    for parallel in ("pmap", "jit"):
+        how = problem.distribute(parallel, steps_per_call=2)
+        stream = training.streamed(how, read, 2, 8, jax.random.key(7))
+        for start in (0, 3):
+            state = problem.create()._replace(step=jnp.asarray(start, jnp.int32))
+            streamed = list(training.fit(state, how, stream, 7, problem.rate))[-1]
+            assert_same(streamed.state, problem.train(7, state, parallel=parallel).state)
+
+
+@pytest.mark.parametrize("parallel", ["pmap", "jit"])
+def test_replicates_in_one_program_train_as_one_by_one(problem, parallel):
+    """Each with its own weights, mask, data order and augmentation; on four devices."""
+    keys = jax.random.split(jax.random.key(3), 3)
+    make = lambda key: problem.model.init(key, jnp.zeros((1, 4, 4, 1)))[0]  # noqa: E731
+    states, alone = [], []
+    orders = [lambda epoch, r=r: np.roll(problem.order(epoch + 10 * r), r) for r in range(3)]
+    for key, order in zip(keys, orders, strict=True):
+        params = make(key)
+        mask = jax.tree.map(lambda p: jnp.abs(p) >= jnp.median(jnp.abs(p)), params)
+        states.append(training.create(params, problem.state, mask, problem.optimizer))
+        how = problem.distribute(parallel)
+        feed = training.in_memory(how, problem.x, problem.y, order, key)
+        alone.append(list(training.fit(states[-1], how, feed, 5, problem.rate)))
+    step = training.make_train_step(problem.model, problem.optimizer, problem.prepare)
+    how = training.distribute(step, parallel, steps_per_call=2, replicates=3)
+    order = lambda epoch: np.stack([o(epoch) for o in orders], 1)  # noqa: E731
+    feed = training.in_memory(how, problem.x, problem.y, order, keys)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    together = list(training.fit(stacked, how, feed, 5, problem.rate))
+    for r in range(3):
+        assert_same(jax.tree.map(lambda a, r=r: a[r], together[-1].state), alone[r][-1].state)
+        losses = [epoch.loss[r] for epoch in together]
+        np.testing.assert_allclose(losses, [epoch.loss for epoch in alone[r]], rtol=1e-5)

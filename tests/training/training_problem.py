@@ -24,9 +24,9 @@ class Net(nn.Module):
         return nn.Dense(3, dtype=self.dtype)(x)
 
 
-def noisy(step, index, x):
+def noisy(key, step, index, x):
     """Inputs with noise that depends on the step and on the place in the global batch."""
-    key = jax.random.fold_in(jax.random.key(7), step)
+    key = jax.random.fold_in(key, step)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
     noise = jax.vmap(lambda k: jax.random.normal(k, x.shape[1:]))(keys)
     return x.astype(jnp.float32) / 128 - 1 + 0.1 * noise
@@ -66,7 +66,10 @@ class Problem:
     def fit(self, num_steps, state=None, **how):
         state = self.create() if state is None else state
         how = self.distribute(**how)
-        return training.fit(state, how, self.x, self.y, self.order, num_steps, self.rate)
+        return training.fit(state, how, self.feed(how), num_steps, self.rate)
+
+    def feed(self, how):
+        return training.in_memory(how, self.x, self.y, self.order, jax.random.key(7))
 
     def train(self, num_steps, state=None, **how):
         """The record of the last epoch."""
