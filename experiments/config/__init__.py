@@ -1,0 +1,32 @@
+"""The one schema: what an experiment is. Frozen, validated, documented field by field.
+
+An experiment is one of the ``Experiment`` classes; its class decides the protocol. Options of a
+pruner or a model are not declared again: their classes are made from the factories' signatures.
+"""
+
+from experiments.config.kernels import Estimators, KernelPrediction, NtkTheory, Spectrum
+from experiments.config.pruning import PruneAndTrain
+from experiments.config.sections import (
+    DataConfig,
+    Experiment,
+    ModelConfig,
+    PruneConfig,
+    TrainConfig,
+    parse_duration,
+    to_dict,
+)
+
+__all__ = [
+    "DataConfig",
+    "Estimators",
+    "Experiment",
+    "KernelPrediction",
+    "ModelConfig",
+    "NtkTheory",
+    "PruneAndTrain",
+    "PruneConfig",
+    "Spectrum",
+    "TrainConfig",
+    "parse_duration",
+    "to_dict",
+]

@@ -1,0 +1,171 @@
+"""The parts that experiments share: network, data, pruning, training."""
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+from experiments.options import DEFAULTS, Named, Options, choice, require
+from ntk_prune.data import DATASETS
+from ntk_prune.models import MODELS
+from ntk_prune.pruners import PRUNERS
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Named):
+    """The network; the number of classes comes from the data."""
+
+    registry: ClassVar = MODELS
+    section: ClassVar = "model"
+
+    name: str = "resnet"
+    """mlp, convnet, lenet_300_100, lenet5, resnet or vgg."""
+    options: Options = DEFAULTS
+    """Arguments of the network."""
+
+    def __post_init__(self):
+        self._validate_choice()
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The images: held in memory, augmented on the device."""
+
+    name: str = "digits"
+    """digits (embedded), folder, cifar10, cifar100, mnist or svhn_cropped."""
+    data_dir: str | None = None
+    """Where the images (folder) or the prepared TFDS data lie."""
+    image_size: int | None = None
+    """Height and width to resize to; None keeps the images as they are."""
+    channels: int | None = None
+    """1 or 3; None keeps the images as they are."""
+    augment: Literal["none", "crop", "crop_flip"] = "none"
+    """Zero-padded random crop (4 pixels), and a random horizontal flip."""
+    cache_dir: str | None = None
+    """Where decoded images are cached; None: beside the data, if that can be written."""
+
+    def __post_init__(self):
+        choice("data.name", self.name, DATASETS)
+        require(self.image_size is None or self.image_size >= 4, "data.image_size",
+                 self.image_size, "at least 4 pixels")  # fmt: skip
+        require(self.channels in (None, 1, 3), "data.channels", self.channels, "1 or 3")
+
+
+@dataclasses.dataclass(frozen=True)
+class PruneConfig(Named):
+    """What is pruned before training, by which criterion, on which examples."""
+
+    registry: ClassVar = {"none": None, **PRUNERS}
+    section: ClassVar = "prune"
+
+    name: str = "ntksap"
+    """The criterion, or none for the dense network."""
+    options: Options = DEFAULTS
+    """Arguments of the criterion."""
+    density: float = 0.107374
+    """Kept fraction of the prunable weights, in (0, 1]."""
+    control: Literal["none", "shuffle", "reinit", "invert"] = "none"
+    """Sanity check: shuffle the mask within layers, train other weights, or keep the lowest."""
+    num_examples: int = 100
+    """Training images that the criterion sees (NTK-SAP takes only their number and shape)."""
+    batch_size: int = 100
+    """Images per batch of the criterion; divides num_examples."""
+    balanced: bool = False
+    """Take the same number of images from every class."""
+
+    def __post_init__(self):
+        self._validate_choice()
+        require(0 < self.density <= 1, "prune.density", self.density, "a number in (0, 1]")
+        require(self.batch_size >= 1, "prune.batch_size", self.batch_size, "at least 1")
+        require(
+            self.num_examples >= 1 and self.num_examples % self.batch_size == 0,
+            "prune.num_examples", self.num_examples,
+            f"a positive multiple of prune.batch_size ({self.batch_size})",
+        )  # fmt: skip
+
+
+def parse_duration(text: str, field: str = "duration") -> tuple[float, str]:
+    """``"160ep"`` -> (160.0, "ep"), ``"500it"`` -> (500.0, "it"); ValueError otherwise."""
+    number, unit = text[:-2], text[-2:]
+    require(
+        unit in ("ep", "it") and number.replace(".", "", 1).isdecimal(), field, text,
+        "epochs as '160ep' or iterations as '500it'",
+    )  # fmt: skip
+    return float(number), unit
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Training of the masked network. Durations are epochs ('160ep') or iterations ('500it')."""
+
+    duration: str = "160ep"
+    """How long to train."""
+    batch_size: int = 128
+    """Images per step over all devices; the incomplete last batch of an epoch is dropped."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """Update rule."""
+    learning_rate: float = 0.1
+    """Peak learning rate."""
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    """Shape of the learning rate after the warm-up."""
+    drops: tuple[str, ...] = ("80ep", "120ep")
+    """When the step schedule multiplies the learning rate by drop_factor."""
+    drop_factor: float = 0.1
+    """Factor of each drop."""
+    warmup: str = "0ep"
+    """Duration of the linear warm-up."""
+    momentum: float = 0.9
+    """Momentum of sgd."""
+    nesterov: bool = False
+    """Nesterov momentum."""
+    weight_decay: float = 1e-4
+    """L2 coefficient on every trainable parameter (decoupled with adamw)."""
+    parallel: Literal["pmap", "jit"] = "pmap"
+    """How a step is spread over devices: jax.pmap, or jit with sharded batches."""
+    num_devices: int | None = None
+    """Devices of this process to use; None for all."""
+    steps_per_call: int | None = None
+    """Steps in one dispatch; None: 1 on a CPU, more on an accelerator."""
+    eval_batch_size: int = 500
+    """Test images per evaluation step; every image counts exactly once."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints."""
+
+    def __post_init__(self):
+        for field in ("duration", "warmup"):
+            parse_duration(getattr(self, field), f"train.{field}")
+        for drop in self.drops:
+            parse_duration(drop, "train.drops")
+        for field in ("batch_size", "eval_batch_size", "checkpoint_every"):
+            require(getattr(self, field) >= 1, f"train.{field}", getattr(self, field), "at least 1")
+        for field in ("num_devices", "steps_per_call"):
+            value = getattr(self, field)
+            require(value is None or value >= 1, f"train.{field}", value, "at least 1")
+        for field in ("learning_rate", "drop_factor"):
+            require(getattr(self, field) > 0, f"train.{field}", getattr(self, field), "more than 0")
+        require(0 <= self.momentum < 1, "train.momentum", self.momentum, "a number in [0, 1)")
+        require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What every experiment has."""
+
+    protocol: ClassVar[str]
+
+    seed: int = 0
+    """Seed of all random streams; one seed is one replicate."""
+
+    def __post_init__(self):
+        require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2^32 - 1")
+
+
+def to_dict(config: Experiment) -> dict[str, Any]:
+    """The resolved config as plain JSON values, with its protocol."""
+    return {"protocol": config.protocol, **_plain(dataclasses.asdict(config))}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
