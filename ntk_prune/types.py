@@ -92,9 +92,13 @@ DensitySchedule = Callable[[int, int, float], float]
 
 
 class Pruner(NamedTuple):
-    """A criterion and how it is iterated: the score, its density schedule, rounds and scope."""
+    """A criterion and how it is iterated: the score, its density schedule, rounds and scope.
+
+    ``follows_paths``: it needs a model that takes ``activation``.
+    """
 
     score: ScoreFn
     schedule: DensitySchedule
     num_rounds: int = 1
     scope: str = "global"
+    follows_paths: bool = False

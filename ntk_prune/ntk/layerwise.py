@@ -159,9 +159,19 @@ def _layer_plan(layer: Layer, rows, grads, mask_leaves, trace: bool) -> LayerPla
 
 @functools.partial(jax.jit, static_argnames=("f", "flags", "outputs", "tapped"))
 def backward(
-    f: Function, flags, outputs: str, tapped: bool, params: Params, state: State, x: Array
+    f: Function,
+    flags,
+    outputs: str,
+    tapped: bool,
+    params: Params,
+    state: State,
+    x: Array,
+    rows: Array | None = None,
 ):
     """One forward and ``m`` backward passes of each example.
+
+    With ``rows [B, C]`` the ``m = 1`` pass of an example is that of ``<row, logits>``, and
+    ``outputs`` does not matter.
 
     Returns:
         Layer inputs ``[B, S, F]`` or ``[B, space..., channels]``, output gradients
@@ -170,7 +180,7 @@ def backward(
     leaves, structure = jax.tree.flatten(params)
     wanted = flags if tapped else (False,) * len(flags)
 
-    def one(xi: Array):
+    def one(xi: Array, row: Array | None):
         taps = _tap(f, wanted, structure, leaves, state, xi[None])
         done = {layer.leaf for layer in taps.layers}
         rest = tuple(flag and i not in done for i, flag in enumerate(flags))
@@ -180,15 +190,16 @@ def backward(
             (logits,), inputs = taps([*merge(theta), *jax.tree.leaves((state, xi[None]))], zeros)
             return logits[0], taps.rows(inputs)
 
-        logits, vjp, rows = jax.vjp(run, theta, taps.zeros(), has_aux=True)
+        logits, vjp, inputs = jax.vjp(run, theta, taps.zeros(), has_aux=True)
 
         def pull(cotangent):
             others, grads = vjp(cotangent)
             return taps.gradients(grads), others
 
-        return rows, *jax.vmap(pull)(cotangents(outputs, logits.size, logits.dtype))
+        from_outputs = cotangents(outputs, logits.size, logits.dtype)
+        return inputs, *jax.vmap(pull)(from_outputs if row is None else row[None])
 
-    return jax.vmap(one)(x)
+    return jax.vmap(one)(x, rows)
 
 
 def features(plan: Plan, params: Params, state: State, x: Array) -> Features:

@@ -11,9 +11,12 @@ from ntk_prune.pruners.grasp import grasp
 from ntk_prune.pruners.itersnip import itersnip
 from ntk_prune.pruners.magnitude import magnitude
 from ntk_prune.pruners.ntksap import ntksap
+from ntk_prune.pruners.px import px
+from ntk_prune.pruners.pxact import pxact
 from ntk_prune.pruners.random import random
 from ntk_prune.pruners.snip import snip
 from ntk_prune.pruners.synflow import synflow
+from ntk_prune.pruners.synflow_l2 import synflow_l2
 from ntk_prune.types import Pruner
 
 PRUNERS: dict[str, Callable[..., Pruner]] = {
@@ -24,6 +27,9 @@ PRUNERS: dict[str, Callable[..., Pruner]] = {
     "grasp": grasp,
     "synflow": synflow,
     "ntksap": ntksap,
+    "px": px,
+    "pxact": pxact,
+    "synflow_l2": synflow_l2,
 }
 
 __all__ = [
@@ -36,7 +42,10 @@ __all__ = [
     "magnitude",
     "ntksap",
     "prune",
+    "px",
+    "pxact",
     "random",
     "snip",
     "synflow",
+    "synflow_l2",
 ]

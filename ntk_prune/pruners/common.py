@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from ntk_prune import masks
+from ntk_prune import losses, masks
 from ntk_prune.schedules import SCHEDULES
 from ntk_prune.types import Array, Batch, Mask, Model, Params, Pruner, ScoreFn, Scores, State
 
@@ -21,12 +21,14 @@ def make_pruner(
     num_rounds: int = 1,
     schedule: Schedule = "one_shot",
     scope: Scope = "global",
+    *,
+    follows_paths: bool = False,
 ) -> Pruner:
     """A ``Pruner`` from the options every criterion has; ValueError for one that cannot be."""
     check_at_least(1, num_rounds=num_rounds)
     check_choice(SCHEDULES, schedule=schedule)
     check_choice(masks.SCOPES, scope=scope)
-    return Pruner(score, SCHEDULES[schedule], num_rounds, scope)
+    return Pruner(score, SCHEDULES[schedule], num_rounds, scope, follows_paths)
 
 
 def check_at_least(least: float, **options: float) -> None:
@@ -55,11 +57,6 @@ def check_batch_norm(batch_norm: str) -> None:
     check_choice(get_args(BatchNormMode), batch_norm=batch_norm)
 
 
-def cross_entropy(logits: Array, y: Array) -> Array:
-    """Mean over the batch of ``-log softmax(logits)[y]``; ``logits [B, C]``, ``y [B]``."""
-    return -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], axis=-1).mean()
-
-
 def batch_loss(
     model: Model,
     params: Params,
@@ -69,9 +66,10 @@ def batch_loss(
     batch_norm: BatchNormMode,
     temperature: float = 1.0,
 ) -> Array:
-    """Cross entropy of ``logits / temperature``, batch norm by batch or by running statistics."""
+    """Mean cross entropy of ``logits / temperature`` over the labelled entries, batch norm by
+    batch or by running statistics."""
     logits, _ = model.apply(params, state, x, train=batch_norm == "batch")
-    return cross_entropy(logits / temperature, y)
+    return losses.mean(losses.cross_entropy, logits / temperature, y)
 
 
 def accumulate(
@@ -124,3 +122,9 @@ def normalise(scores: Scores) -> Scores:
     scale = jnp.abs(entry_sum(scores))
     scale = jnp.where(scale > 0, scale, 1)
     return jax.tree.map(lambda s: s / scale.astype(s.dtype), scores)
+
+
+@jax.jit
+def normalise_like(params: Params, scores: Scores) -> Scores:
+    """``normalise(scores)`` in the types of ``params``."""
+    return jax.tree.map(lambda p, s: s.astype(p.dtype), params, normalise(scores))

@@ -27,7 +27,7 @@ from ntk_prune.pruners.common import (
     Scope,
     check_batch_norm,
     make_pruner,
-    normalise,
+    normalise_like,
 )
 from ntk_prune.types import Array, Batch, Key, Mask, Model, Params, Pruner, Scores, State
 
@@ -83,5 +83,4 @@ def saliency(
 def _score(model, params, state, mask, ones, batch_norm):
     """``saliency`` in the type of ``ones``, normalised, in the type of ``params``."""
     wide, statistics = jax.tree.map(lambda p: p.astype(ones.dtype), (params, state))
-    scores = normalise(saliency(model, wide, statistics, mask, ones, batch_norm))
-    return jax.tree.map(lambda s, p: s.astype(p.dtype), scores, params)
+    return normalise_like(params, saliency(model, wide, statistics, mask, ones, batch_norm))

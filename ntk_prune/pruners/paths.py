@@ -1,0 +1,81 @@
+r"""The two factors of the path kernel (Gebhart et al., arXiv 2101.10552), summed over all paths.
+
+A piecewise-linear network is ``f = J_v^f v``, a sum over paths ``p`` of path values ``v_p``, and its
+kernel ``Theta = (J_v^f J_theta^v) (J_v^f J_theta^v)^T``. Its squares are linear networks:
+
+    z1[b,k] = |J_v^{f_k}(x_b)|^2 = sum_{p -> k} a_p(x_b) x_{b,i(p)}^2    kernels 1, input x * x
+    z2[k]   = |v_{-> k}|^2       = sum_{p -> k} v_p^2                    kernels theta^2, input 1
+
+with the mask on the kernels of both and biases dropped. A fixed factor on a path that is no kernel,
+such as the 1/S of a mean over S positions, stands in both by its square root.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from ntk_prune import masks
+from ntk_prune.gates import Open, Record, Replay, Slope
+from ntk_prune.types import Array, Mask, Model, Params, Scores, State
+
+
+def activation_factor(model: Model, params: Params, state: State, mask: Mask, x: Array) -> Array:
+    """``sum_b z1[b]`` of ``x [B, ...]``, shape ``[1, ..., C]``, in float64 where jax has it.
+
+    The gates are those of the masked network in its own type under running statistics.
+    """
+    record = Record()
+    model.apply(masks.apply(params, mask), state, x, train=False, activation=record)
+    ones, state, x = wide((_unbiased(params, mask), state, x))
+    replay = Replay(record.gates)
+    z1, _ = model.apply(ones, state, jnp.square(x), train=False, activation=replay)
+    return z1.sum(0, keepdims=True)
+
+
+def path_scores(
+    model: Model,
+    params: Params,
+    state: State,
+    mask: Mask,
+    ones: Array,
+    weight: Array | float = 1.0,
+    slope: Slope = jnp.square,
+) -> Scores:
+    """``theta^2 dR/d(theta^2)`` of ``R = sum(weight * z2)``: the share of R whose paths use theta.
+
+    No entry is negative if no ``weight`` is; pruned weights and all but kernels have zero.
+
+    Args:
+        model: A piecewise-linear network.
+        params: Its parameters.
+        state: Its state.
+        mask: Its mask.
+        ones: One example of ones, ``[1, ...]``; its type is the least that is computed in.
+        weight: A number per output, of the shape ``[1, ..., C]`` of ``z2``.
+        slope: What becomes of batch norm's slopes in ``z2``.
+    """
+    squares = jax.tree.map(jnp.square, masks.apply(params, mask))
+
+    def total(squares: Params) -> Array:
+        weights = _unbiased(params, squares)
+        z2, _ = model.apply(weights, state, ones, train=False, activation=Open(slope))
+        return jnp.sum(weight * z2)
+
+    shares = jax.tree.map(jnp.multiply, squares, jax.grad(total)(squares))
+    return masks.only_prunable(shares)
+
+
+def wide(tree: Params) -> Params:
+    """``tree`` as float64 where jax has it: ``z1`` grows like the fan-in to the power of the depth."""
+    return jax.tree.map(lambda leaf: leaf.astype(float), tree)
+
+
+def _unbiased(params: Params, kernels: Params) -> Params:
+    """``params`` with their prunable leaves replaced by ``kernels`` and without biases."""
+
+    def leaf(path, param: Array, kernel: Array) -> Array:
+        name = masks.path_of(path)
+        if masks.is_kernel(name):
+            return kernel
+        return jnp.zeros_like(param) if name[-1] == "bias" else param
+
+    return jax.tree_util.tree_map_with_path(leaf, params, kernels)

@@ -1,0 +1,54 @@
+r"""PXact: the exact trace of the kernel of the label's logit, which path exclusion bounds.
+
+    score = theta^2 sum_i (d f_{y_i}(x_i) / d theta)^2
+
+at the masked weights under running statistics. The sum of squares is a weight's share of
+``sum_i Theta_{y_i y_i}(x_i, x_i)``. A variant in the history of PX's published code (Iurada et al.,
+arXiv 2406.01820), not in the paper.
+
+Differs:
+- an earlier version of it takes the sum of all logits, at weights moved by 1e-6 times noise.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from ntk_prune import masks
+from ntk_prune.ntk.squares import squared_gradients
+from ntk_prune.pruners.common import Schedule, Scope, make_pruner, normalise_like
+from ntk_prune.types import Batch, Key, Mask, Model, Params, Pruner, Scores, State
+
+
+def pxact(
+    num_rounds: int = 100, schedule: Schedule = "exponential", scope: Scope = "global"
+) -> Pruner:
+    """Squared weight times squared gradient of the label's logit, example by example.
+
+    Args:
+        num_rounds: How often to score and prune.
+        schedule: How the density falls over the rounds.
+        scope: Rank all layers together (global), each alone (layer), or as many per layer as
+            Erdos-Renyi-Kernel gives (erk).
+    """
+
+    def score(
+        key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
+    ) -> Scores:
+        del key
+        return normalise_like(params, saliency(model, params, state, mask, batches))
+
+    return make_pruner(score, num_rounds, schedule, scope)
+
+
+def saliency(model: Model, params: Params, state: State, mask: Mask, batches: Batch) -> Scores:
+    """The scores, not normalised. Raises ValueError unless there is one label per example."""
+    if batches.y.ndim != 2:
+        raise ValueError(f"pxact needs one label per example: y [n, B], got {batches.y.shape}")
+    x = batches.x.reshape(-1, *batches.x.shape[2:])
+    squares = squared_gradients(model, params, x, batches.y.ravel(), state=state, mask=mask)
+    return _times_square(masks.apply(params, mask), squares)
+
+
+@jax.jit
+def _times_square(params, squares):
+    return jax.tree.map(lambda p, s: jnp.square(p) * s, params, squares)

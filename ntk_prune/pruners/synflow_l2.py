@@ -1,0 +1,52 @@
+r"""SynFlow-L2: synaptic flow of squared weights, without data (Gebhart et al., arXiv 2101.10552).
+
+    R = sum_p v_p^2,    score = theta^2 dR/d(theta^2),
+
+the squared path values, summed over all paths: a network with kernels ``theta^2`` on an input of
+ones. Path exclusion is this with a weight on each output.
+
+Differs:
+- biases are dropped and batch norms are their squared running slopes, so that ``R`` is a sum over
+  paths and its scores are conserved; SynFlow keeps both with absolute values;
+- a max pool is the sum over its window, because every entry of a window is on a path;
+- computed in float64 and normalised, as SynFlow is.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from ntk_prune.pruners import paths
+from ntk_prune.pruners.common import Schedule, Scope, make_pruner, normalise_like
+from ntk_prune.types import Array, Batch, Key, Mask, Model, Params, Pruner, Scores, State
+
+
+def synflow_l2(
+    num_rounds: int = 100, schedule: Schedule = "exponential", scope: Scope = "global"
+) -> Pruner:
+    """The squared values of all paths through each connection.
+
+    Args:
+        num_rounds: How often to score and prune.
+        schedule: How the density falls over the rounds.
+        scope: Rank all layers together (global), each alone (layer), or as many per layer as
+            Erdos-Renyi-Kernel gives (erk).
+    """
+
+    def score(
+        key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
+    ) -> Scores:
+        del key
+        with jax.enable_x64(True):
+            shares = saliency(model, params, state, mask, batches.x[0, :1])
+            return normalise_like(params, shares)
+
+    return make_pruner(score, num_rounds, schedule, scope, follows_paths=True)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def saliency(model: Model, params: Params, state: State, mask: Mask, x: Array) -> Scores:
+    """The scores, not normalised; ``x [1, ...]`` has the shape of an example."""
+    params, state, ones = paths.wide((params, state, jnp.ones_like(x)))
+    return paths.path_scores(model, params, state, mask, ones)
