@@ -3,11 +3,15 @@
 from collections.abc import Callable
 
 from ntk_prune.models.convnet import convnet
+from ntk_prune.models.deeplab import deeplab
+from ntk_prune.models.imagenet_resnet import clip_resnet, imagenet_resnet
 from ntk_prune.models.lenet import lenet5
 from ntk_prune.models.linen import BatchNorm, model
 from ntk_prune.models.mlp import lenet_300_100, mlp
+from ntk_prune.models.mobilenet import mobilenet_v1
 from ntk_prune.models.resnet import resnet
 from ntk_prune.models.vgg import vgg
+from ntk_prune.models.vit import vit
 from ntk_prune.types import Model
 
 MODELS: dict[str, Callable[..., Model]] = {
@@ -17,16 +21,26 @@ MODELS: dict[str, Callable[..., Model]] = {
     "lenet5": lenet5,
     "resnet": resnet,
     "vgg": vgg,
+    "mobilenet_v1": mobilenet_v1,
+    "imagenet_resnet": imagenet_resnet,
+    "clip_resnet": clip_resnet,
+    "deeplab": deeplab,
+    "vit": vit,
 }
 
 __all__ = [
     "MODELS",
     "BatchNorm",
+    "clip_resnet",
     "convnet",
+    "deeplab",
+    "imagenet_resnet",
     "lenet5",
     "lenet_300_100",
     "mlp",
+    "mobilenet_v1",
     "model",
     "resnet",
     "vgg",
+    "vit",
 ]

@@ -8,6 +8,7 @@ Kaiming normal with fan-in.
 import functools
 import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,11 +18,15 @@ from flax import linen as nn
 from ntk_prune.gates import PLAIN
 from ntk_prune.types import Activation, Array, Key, Model, Params, State
 
+Init = Callable[..., Array]  # (key, shape, dtype) -> array
+Mode = dict[str, Any]  # the keywords of a BatchNorm: train, momentum, axis_name, activation
+
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def uniform_fan_in(fan_in: int):
-    """PyTorch's default bias: uniform on +-1/sqrt(fan_in)."""
+    """PyTorch's default for a linear layer's kernel and bias: uniform on +-1/sqrt(fan_in)."""
     bound = 1.0 / math.sqrt(fan_in)
 
     def init(key: Key, shape, dtype=jnp.float32) -> Array:
@@ -71,6 +76,16 @@ class BatchNorm(nn.Module):
         return y.astype(self.dtype or x.dtype)
 
 
+def mode_of(train: bool, momentum: float, axis_name: str | None, activation: Activation) -> Mode:
+    """The keywords of a network's call as those of its batch norms."""
+    return {
+        "train": train,
+        "momentum": momentum,
+        "axis_name": axis_name,
+        "activation": activation,
+    }
+
+
 def over(x: Array, per_channel: Array) -> Array:
     """``per_channel [C]`` with the rank of ``x [..., C]``."""
     return jnp.expand_dims(per_channel, range(x.ndim - 1))
@@ -88,26 +103,61 @@ def _moments(x: Array, axis_name: str | None) -> tuple[Array, Array, int]:
     return mean, var if axis_name is None else jax.lax.pmean(var, axis_name), count
 
 
-def conv(features: int, kernel: int, stride: int = 1, *, name: str, bias: bool = False, **kwargs):
-    """A square convolution with symmetric padding ``(kernel - 1) // 2``, Kaiming normal."""
+def conv(
+    features: int,
+    kernel: int,
+    stride: int = 1,
+    *,
+    name: str,
+    dilation: int = 1,
+    bias: bool = False,
+    kernel_init: Init = kaiming_normal,
+    **kwargs,
+):
+    """A square convolution with symmetric padding ``dilation * (kernel - 1) // 2``."""
     return nn.Conv(
         features,
         (kernel, kernel),
         (stride, stride),
-        padding=(kernel - 1) // 2,
+        padding=dilation * (kernel - 1) // 2,
+        kernel_dilation=dilation,
         use_bias=bias,
-        kernel_init=kaiming_normal,
+        kernel_init=kernel_init,
         name=name,
         **kwargs,
     )
 
 
-def dense(features: int, fan_in: int, *, name: str, bias: bool = True, dtype=None):
-    """A linear layer with Kaiming-normal kernel and PyTorch's uniform bias."""
+def conv_bn(
+    x: Array,
+    features: int,
+    kernel: int,
+    stride: int = 1,
+    *,
+    name: str,
+    mode: Mode,
+    dtype: Any = None,
+    **kwargs,
+) -> Array:
+    """A convolution without bias and its batch norm; ``{}`` in ``name`` becomes conv and bn."""
+    x = conv(features, kernel, stride, name=name.format("conv"), dtype=dtype, **kwargs)(x)
+    return BatchNorm(name=name.format("bn"), dtype=dtype)(x, **mode)
+
+
+def dense(
+    features: int,
+    fan_in: int,
+    *,
+    name: str,
+    bias: bool = True,
+    kernel_init: Init = kaiming_normal,
+    dtype: Any = None,
+):
+    """A linear layer with PyTorch's uniform bias."""
     return nn.Dense(
         features,
         use_bias=bias,
-        kernel_init=kaiming_normal,
+        kernel_init=kernel_init,
         bias_init=uniform_fan_in(fan_in),
         dtype=dtype,
         name=name,
@@ -117,6 +167,11 @@ def dense(features: int, fan_in: int, *, name: str, bias: bool = True, dtype=Non
 def flatten(x: Array) -> Array:
     """``[B, ...] -> [B, prod(...)]``."""
     return x.reshape(x.shape[0], -1)
+
+
+def mean_pool(x: Array, window: int) -> Array:
+    """The mean of each ``window x window`` square of ``x [B, H, W, C]``; a rest is dropped."""
+    return nn.avg_pool(x, (window, window), (window, window)) if window > 1 else x
 
 
 _MODE = ("train", "momentum", "axis_name", "activation")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ntk_prune.gates import PLAIN
-from ntk_prune.models.linen import BatchNorm, conv, dense, model, over
+from ntk_prune.models.linen import Init, conv_bn, dense, kaiming_normal, mode_of, model, over
 from ntk_prune.types import Activation, Dtype, Model
 
 
@@ -20,20 +20,21 @@ class Block(nn.Module):
 
     features: int
     stride: int = 1
+    dilation: int = 1
     scaled_shortcut: bool = False
+    kernel_init: Init = kaiming_normal
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, *, activation: Activation, **mode):
-        mode["activation"] = activation
-        layer = functools.partial(conv, dtype=self.dtype)
-        y = layer(self.features, 3, self.stride, name="conv1")(x)
-        y = activation.relu(BatchNorm(name="bn1", dtype=self.dtype)(y, **mode))
-        y = layer(self.features, 3, name="conv2")(y)
-        y = BatchNorm(name="bn2", dtype=self.dtype)(y, **mode)
+    def __call__(self, x, **mode):
+        activation: Activation = mode["activation"]
+        layer = functools.partial(
+            conv_bn, mode=mode, kernel_init=self.kernel_init, dtype=self.dtype
+        )
+        y = layer(x, self.features, 3, self.stride, dilation=self.dilation, name="{}1")
+        y = layer(activation.relu(y), self.features, 3, dilation=self.dilation, name="{}2")
         if x.shape != y.shape:
-            x = layer(self.features, 1, self.stride, name="shortcut_conv")(x)
-            x = BatchNorm(name="shortcut_bn", dtype=self.dtype)(x, **mode)
+            x = layer(x, self.features, 1, self.stride, name="shortcut_{}")
         elif self.scaled_shortcut:
             scale = self.variable("constants", "shortcut_scale", jnp.ones, (self.features,))
             x = activation.affine(x, 0.0, over(x, scale.value), 0.0)
@@ -51,14 +52,9 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, train, momentum=0.9, axis_name=None, activation=PLAIN):
-        mode = {
-            "train": train,
-            "momentum": momentum,
-            "axis_name": axis_name,
-            "activation": activation,
-        }
-        x = conv(self.width, 3, name="conv", dtype=self.dtype)(x)
-        x = activation.relu(BatchNorm(name="bn", dtype=self.dtype)(x, **mode))
+        mode = mode_of(train, momentum, axis_name, activation)
+        x = conv_bn(x, self.width, 3, name="{}", mode=mode, dtype=self.dtype)
+        x = activation.relu(x)
         block = functools.partial(Block, scaled_shortcut=self.scaled_shortcuts, dtype=self.dtype)
         for i in range(3 * self.blocks_per_stage):
             stage, position = divmod(i, self.blocks_per_stage)

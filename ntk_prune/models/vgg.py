@@ -5,7 +5,7 @@ from typing import Any
 from flax import linen as nn
 
 from ntk_prune.gates import PLAIN
-from ntk_prune.models.linen import BatchNorm, conv, dense, model
+from ntk_prune.models.linen import BatchNorm, conv, dense, mode_of, model
 from ntk_prune.types import Dtype, Model
 
 _CONVS_PER_STAGE = {
@@ -27,12 +27,7 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, train, momentum=0.9, axis_name=None, activation=PLAIN):
-        mode = {
-            "train": train,
-            "momentum": momentum,
-            "axis_name": axis_name,
-            "activation": activation,
-        }
+        mode = mode_of(train, momentum, axis_name, activation)
         index = 0
         for stage, repeats in enumerate(self.convs_per_stage):
             if stage:
