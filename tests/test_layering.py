@@ -11,12 +11,13 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ntk_prune"
 
 # Which packages of ntk_prune each layer may import; itself is always allowed.
-CORE = {"types", "gates", "masks", "schedules", "streams"}
+CORE = {"types", "gates", "losses", "masks", "schedules", "streams"}
 ALLOWED = {
     "types": set(),
     "streams": set(),
     "schedules": {"types"},
     "gates": {"types"},
+    "losses": {"types"},
     "masks": {"types"},
     "checkpoint": {"types", "masks"},
     "data": CORE,

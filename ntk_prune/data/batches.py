@@ -24,8 +24,8 @@ def epoch_order(key: Key, epoch: int, n: int, batch_size: int) -> Array:
 
 def score_batches(
     key: Key,
-    x: np.ndarray,
-    y: np.ndarray,
+    labels: np.ndarray | int,
+    take: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     num_examples: int,
     batch_size: int,
     prepare: Callable[[Array], Array],
@@ -34,8 +34,8 @@ def score_batches(
     """``num_examples`` random training examples without replacement, as ``Batch`` ``[n, B, ...]``.
 
     Args:
-      x: uint8 ``[N, H, W, C]``.
-      y: integer labels ``[N]``.
+      labels: integers ``[N]``, or ``N`` alone where an image has no single label.
+      take: ``take(index [n]) -> (x uint8 [n, H, W, C], y [n, ...])``.
       prepare: turns uint8 images into float ones, see ``augment.normalise``.
       balanced: take the same number of every class, one class after the other in turn, so that
         batches of whole rounds are balanced too.
@@ -43,21 +43,24 @@ def score_batches(
     Raises ValueError when ``num_examples`` is not a multiple of ``batch_size``, or not available,
     or (``balanced``) not a multiple of the number of classes.
     """
+    available = labels if isinstance(labels, int) else len(labels)
     if num_examples < 1 or batch_size < 1 or num_examples % batch_size:
         raise ValueError(
             f"num_examples {num_examples} is not a multiple of batch_size {batch_size}"
         )
-    if num_examples > len(y):
-        raise ValueError(f"{num_examples} examples wanted, the training set has {len(y)}")
-    y = np.asarray(y)
-    if balanced:
-        index = _balanced_index(key, y, num_examples)
+    if num_examples > available:
+        raise ValueError(f"{num_examples} examples wanted, the training set has {available}")
+    if not balanced:
+        index = np.asarray(jax.random.permutation(key, available))[:num_examples]
+    elif isinstance(labels, int):
+        raise ValueError("balanced: these images have no single label")
     else:
-        index = np.asarray(jax.random.permutation(key, len(y)))[:num_examples]
-    images = prepare(jnp.asarray(x[index]))
-    shape = (num_examples // batch_size, batch_size)
+        index = _balanced_index(key, np.asarray(labels), num_examples)
+    x, y = take(index)
+    images, shape = prepare(jnp.asarray(x)), (num_examples // batch_size, batch_size)
     return Batch(
-        images.reshape(*shape, *images.shape[1:]), jnp.asarray(y[index], jnp.int32).reshape(shape)
+        images.reshape(*shape, *images.shape[1:]),
+        jnp.asarray(y, jnp.int32).reshape(*shape, *y.shape[1:]),
     )
 
 

@@ -44,6 +44,15 @@ class Dataset:
         """``(H, W, C)``."""
         return self.x_train.shape[1:]
 
+    @property
+    def num_train(self) -> int:
+        """The number of training images."""
+        return len(self.x_train)
+
+    def examples(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The training images and labels at ``index``."""
+        return self.x_train[index], self.y_train[index]
+
     def _check_split(self, split: str, x: np.ndarray, y: np.ndarray) -> None:
         where = f"{self.name} ({split})"
         if x.dtype != np.uint8 or x.ndim != 4 or x.size == 0:

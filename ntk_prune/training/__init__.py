@@ -3,7 +3,6 @@
 from ntk_prune.training.evaluation import WholeSet, every_example, make_evaluate, mean_iou
 from ntk_prune.training.feed import Feed, in_memory, streamed
 from ntk_prune.training.loop import Epoch, fit
-from ntk_prune.training.losses import LOSSES, cross_entropy, squared_error
 from ntk_prune.training.optimisers import OPTIMISERS, adam, adamw, learning_rate, scaled, sgd
 from ntk_prune.training.parallel import (
     Distributed,
@@ -12,22 +11,21 @@ from ntk_prune.training.parallel import (
     distribute,
 )
 from ntk_prune.training.state import TrainState, create
-from ntk_prune.training.step import Examples, make_train_step
+from ntk_prune.training.step import Examples, Prepare, make_train_step
 
 __all__ = [
-    "LOSSES",
     "OPTIMISERS",
     "Distributed",
     "Epoch",
     "Examples",
     "Feed",
     "TrainState",
+    "Prepare",
     "WholeSet",
     "adam",
     "adamw",
     "check_batch_size",
     "create",
-    "cross_entropy",
     "default_steps_per_call",
     "distribute",
     "every_example",
@@ -39,6 +37,5 @@ __all__ = [
     "mean_iou",
     "scaled",
     "sgd",
-    "squared_error",
     "streamed",
 ]

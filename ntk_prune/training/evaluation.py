@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ntk_prune.training.losses import Loss, cross_entropy, labelled
+from ntk_prune.losses import Loss, cross_entropy, labelled
 from ntk_prune.training.parallel import AXIS, Devices, data_mesh, replicate
 from ntk_prune.types import Array, Model, Params, State
 

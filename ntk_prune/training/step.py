@@ -7,7 +7,7 @@ import jax
 import optax
 
 from ntk_prune import masks
-from ntk_prune.training.losses import Loss, cross_entropy, labelled
+from ntk_prune.losses import Loss, cross_entropy, labelled
 from ntk_prune.training.state import TrainState
 from ntk_prune.types import Array, Key, Model
 

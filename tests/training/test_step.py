@@ -5,6 +5,7 @@ import optax
 import pytest
 
 from ntk_prune import masks, training
+from ntk_prune.losses import squared_error
 from ntk_prune.training import Examples, learning_rate
 
 
@@ -140,7 +141,7 @@ def test_frozen_statistics_stay(problem):
 
 def test_squared_error_is_the_mean_over_classes():
     logits, y = jnp.array([[1.0, 2.0], [0.0, 3.0]]), jnp.array([1, 0])
-    np.testing.assert_allclose(training.squared_error(logits, y), [(1 + 1) / 2, (1 + 9) / 2])
+    np.testing.assert_allclose(squared_error(logits, y), [(1 + 1) / 2, (1 + 9) / 2])
 
 
 def test_modules_learn_at_their_own_rate(problem):

@@ -31,4 +31,10 @@ def squared_error(logits: Array, y: Array) -> Array:
     return jnp.square(logits - jax.nn.one_hot(y, logits.shape[-1])).mean(-1)
 
 
+def mean(loss: Loss, logits: Array, y: Array) -> Array:
+    """The mean of ``loss`` over the labelled entries, a scalar."""
+    valid = labelled(y, logits.shape[-1])
+    return (loss(logits, y) * valid).sum() / valid.sum()
+
+
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "squared_error": squared_error}
