@@ -11,13 +11,10 @@ logits, kernels and counts). Runs in float64 on the CPU. Exit status: 1 if an er
 """
 
 import argparse
-import dataclasses
 import functools
-import json
 import re
 import sys
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -25,121 +22,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntk_prune import masks
-from ntk_prune.interop import torch_layout
-from ntk_prune.models import convnet, mlp, resnet
 from ntk_prune.ntk.empirical import empirical_ntk
 from ntk_prune.pruners import PRUNERS
 from ntk_prune.pruners.ntksap import redraw
 from ntk_prune.pruners.ntksap import saliency as ntksap_saliency
+from ntk_prune.pruners.px import saliency as px_saliency
 from ntk_prune.pruners.synflow import saliency as synflow_saliency
-from ntk_prune.types import Batch, Mask, Model, Params, State
-from tools.reference_draws import shortcut_scales
+from ntk_prune.pruners.synflow_l2 import saliency as synflow_l2_saliency
+from ntk_prune.types import Batch, Mask, Params
+from tools.reference import Reference, load
 
 TOLERANCE = 1e-5
 EPSILON = 0.01  # what the files' perturbations are multiplied with
 
-Arrays = Mapping[str, np.ndarray]
 Pairs = list[tuple[np.ndarray, np.ndarray]]  # (ours, reference), to be compared each on its scale
-
-
-class _Arrays(dict[str, np.ndarray]):
-    """A file's arrays; asking for one that is missing is an error to show, not a bug here."""
-
-    def __missing__(self, name: str) -> np.ndarray:
-        raise ValueError(f"the file has no {name}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Reference:
-    """A file's contents, its network rebuilt here, and the names that connect the two."""
-
-    arrays: Arrays
-    model: Model
-    params: Params
-    state: State
-    mask: Mask
-    torch_names: dict[str, str]  # 'blocks_0/conv1/kernel' -> 'blocks.0.conv1.weight'
-
-    def images(self, name: str) -> jax.Array:
-        """Inputs [B, C, H, W] as the network takes them: NHWC, or flat in the order CHW."""
-        x = self.arrays[name].astype(np.float64)
-        flat = self.arrays[f"state/{self.arrays['prunable'][0]}"].ndim == 2
-        return jnp.asarray(x.reshape(len(x), -1) if flat else x.transpose(0, 2, 3, 1))
-
-    def kernels(self, prefix: str) -> dict[str, np.ndarray]:
-        """The arrays ``prefix/<torch name>`` under our names in our layout."""
-        return {
-            ours: torch_layout.kernel(self.arrays[f"{prefix}/{theirs}"])
-            for ours, theirs in self.torch_names.items()
-        }
-
-    def tree(self, prefix: str, like: Params) -> Params:
-        """``like`` with its prunable leaves replaced by the arrays ``prefix/<torch name>``."""
-        kernels = self.kernels(prefix)
-        return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: jnp.asarray(kernels.get(masks.name_of(path), leaf), leaf.dtype), like
-        )
-
-
-def load(path: str) -> Reference:
-    """Read a file and rebuild its network. Raises ValueError or OSError with one clear line."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = _Arrays(file)
-    except (zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise ValueError(f"not an .npz file: {error}") from None
-    except TypeError:
-        raise ValueError("a single array, not an .npz file") from None
-    try:
-        meta = json.loads(str(arrays["meta"]))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"meta is not JSON: {error}") from None
-    states = [name for name in arrays if name.startswith("state/")]
-    tensors = _Arrays({name.removeprefix("state/"): arrays[name] for name in states})
-    if "blocks.0.conv1.weight" in tensors:
-        tensors.update(shortcut_scales(tensors))
-    model, module_name = architecture(meta, tensors, [str(n) for n in arrays["prunable"]])
-    reference = Reference(arrays, model, None, None, None, {})
-    like = jax.eval_shape(model.init, jax.random.key(0), reference.images("x"))
-    params, state = torch_layout.from_torch(tensors, like[0], like[1], module_name)
-    params, state = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (params, state))
-    names = _kernel_names(params, module_name)
-    torch_layout.check_names(names.values(), map(str, arrays["prunable"]))
-    reference = Reference(arrays, model, params, state, None, names)
-    mask = reference.tree("mask", masks.ones_like(params))
-    masks.check(params, mask)
-    return dataclasses.replace(reference, mask=mask)
-
-
-def architecture(
-    meta: dict, tensors: Arrays, prunable: list[str]
-) -> tuple[Model, torch_layout.ModuleName]:
-    """The network of the file, from the names and shapes of its weights, and how names map."""
-    shapes = [tensors[name].shape for name in prunable]
-    modules = [name.removesuffix(".weight") for name in prunable]
-    classes = shapes[-1][0]
-    if blocks := {int(n) for n in re.findall(r"blocks\.(\d+)\.conv1", " ".join(modules))}:
-        network = _built(resnet, 2 * len(blocks) + 2, shapes[0][0], classes, scaled_shortcuts=True)
-        return network, torch_layout.resnet_name
-    if all(len(shape) == 2 for shape in shapes):
-        widths = tuple(shape[0] for shape in shapes[:-1])
-        ours = [f"fc{i}" for i in range(len(shapes))]
-        network = _built(mlp, widths, classes, bias=any(name.endswith(".bias") for name in tensors))
-        return network, torch_layout.in_order(ours, modules)
-    if meta.get("arch") == "cnn":
-        channels, strides = zip(*(layer[1:] for layer in meta["layers"]), strict=True)
-        ours = [*(f"conv{i}" for i in range(len(channels))), "fc"]
-        return _built(convnet, channels, strides, classes), torch_layout.in_order(ours, modules)
-    raise ValueError(f"unknown architecture {meta.get('arch')!r}")
-
-
-def _kernel_names(params: Params, module_name: torch_layout.ModuleName) -> dict[str, str]:
-    paths = jax.tree_util.tree_flatten_with_path({"params": params})[0]
-    return {
-        masks.name_of(path).removeprefix("params/"): torch_layout.torch_name(path, module_name)
-        for path, _ in paths
-        if masks.is_kernel(masks.path_of(path))
-    }
 
 
 @functools.partial(jax.jit, static_argnames=("model", "train"))
@@ -149,12 +45,6 @@ def _outputs(model, params, state, x, train):
 
 _synflow = jax.jit(synflow_saliency, static_argnames=("model", "batch_norm"))
 _ntksap = jax.jit(ntksap_saliency, static_argnames=("model", "estimator"))
-
-
-@functools.cache
-def _built(factory: Callable[..., Model], *args, **kwargs) -> Model:
-    """One object per architecture, so that files of one architecture share compiled functions."""
-    return factory(*args, **kwargs)
 
 
 def logits(reference: Reference, *, name: str, train: bool) -> Pairs:
@@ -184,6 +74,21 @@ def synflow_score(reference: Reference) -> Pairs:
     r = reference
     ones = jnp.ones_like(r.images("x")[:1])
     return layerwise(r, _synflow(r.model, r.params, r.state, r.mask, ones), "synflow")
+
+
+def synflow_l2_score(reference: Reference) -> Pairs:
+    """SynFlow-L2's score before its normalisation, by the rule of the published code."""
+    r = reference
+    example = r.images("x")[:1]
+    scores = synflow_l2_saliency(r.model, r.params, r.state, r.mask, example, "published")
+    return layerwise(r, scores, "synflow_l2")
+
+
+def px_score(reference: Reference) -> Pairs:
+    """PX's score before its normalisation."""
+    r = reference
+    batches = r.images("x")[None]
+    return layerwise(r, px_saliency(r.model, r.params, r.state, r.mask, batches), "px")
 
 
 def ntksap_score(reference: Reference) -> Pairs:
@@ -272,6 +177,8 @@ QUANTITIES: dict[str, Callable[..., Pairs]] = {
     "itersnip": functools.partial(pruner_score, name="itersnip", pruner="itersnip"),
     "grasp": functools.partial(pruner_score, name="grasp", pruner="grasp"),
     "synflow": synflow_score,
+    "synflow_l2": synflow_l2_score,
+    "px": px_score,
     "ntksap": ntksap_score,
     "ntk_prunable": functools.partial(kernel_matrix, name="ntk_prunable"),
     "ntk_all": functools.partial(kernel_matrix, name="ntk_all"),

@@ -1,7 +1,7 @@
 r"""The two factors of the path kernel (Gebhart et al., arXiv 2101.10552), summed over all paths.
 
-A piecewise-linear network is ``f = J_v^f v``, a sum over paths ``p`` of path values ``v_p``, and its
-kernel ``Theta = (J_v^f J_theta^v) (J_v^f J_theta^v)^T``. Its squares are linear networks:
+A piecewise-linear network is ``f = J_v^f v``, a sum over paths ``p`` of path values ``v_p``, its
+kernel is ``(J_v^f J_theta^v) (J_v^f J_theta^v)^T``, and two linear networks have the squares:
 
     z1[b,k] = |J_v^{f_k}(x_b)|^2 = sum_{p -> k} a_p(x_b) x_{b,i(p)}^2    kernels 1, input x * x
     z2[k]   = |v_{-> k}|^2       = sum_{p -> k} v_p^2                    kernels theta^2, input 1
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from ntk_prune import masks
 from ntk_prune.gates import Open, Record, Replay, Slope
-from ntk_prune.types import Array, Mask, Model, Params, Scores, State
+from ntk_prune.types import Array, Mask, Model, Params, State
 
 
 def activation_factor(model: Model, params: Params, state: State, mask: Mask, x: Array) -> Array:
@@ -31,7 +31,7 @@ def activation_factor(model: Model, params: Params, state: State, mask: Mask, x:
     return z1.sum(0, keepdims=True)
 
 
-def path_scores(
+def path_gradient(
     model: Model,
     params: Params,
     state: State,
@@ -39,33 +39,32 @@ def path_scores(
     ones: Array,
     weight: Array | float = 1.0,
     slope: Slope = jnp.square,
-) -> Scores:
-    """``theta^2 dR/d(theta^2)`` of ``R = sum(weight * z2)``: the share of R whose paths use theta.
+) -> Params:
+    """``dR/d(theta^2)`` of ``R = sum(weight * z2)`` at kept weights, zero everywhere else.
 
-    No entry is negative if no ``weight`` is; pruned weights and all but kernels have zero.
+    Times ``theta^2`` it is the share of ``R`` whose paths use theta.
 
     Args:
         model: A piecewise-linear network.
         params: Its parameters.
         state: Its state.
         mask: Its mask.
-        ones: One example of ones, ``[1, ...]``; its type is the least that is computed in.
+        ones: One example of ones, ``[1, ...]``.
         weight: A number per output, of the shape ``[1, ..., C]`` of ``z2``.
         slope: What becomes of batch norm's slopes in ``z2``.
     """
-    squares = jax.tree.map(jnp.square, masks.apply(params, mask))
 
     def total(squares: Params) -> Array:
         weights = _unbiased(params, squares)
         z2, _ = model.apply(weights, state, ones, train=False, activation=Open(slope))
         return jnp.sum(weight * z2)
 
-    shares = jax.tree.map(jnp.multiply, squares, jax.grad(total)(squares))
-    return masks.only_prunable(shares)
+    gradient = jax.grad(total)(jax.tree.map(jnp.square, masks.apply(params, mask)))
+    return masks.only_prunable(masks.apply(gradient, mask))
 
 
 def wide(tree: Params) -> Params:
-    """``tree`` as float64 where jax has it: ``z1`` grows like the fan-in to the power of the depth."""
+    """``tree`` in float64 where jax has it: ``z1`` grows like fan-in to the power of the depth."""
     return jax.tree.map(lambda leaf: leaf.astype(float), tree)
 
 

@@ -80,4 +80,6 @@ _activation_factor = jax.jit(paths.activation_factor, static_argnames="model")
 @functools.partial(jax.jit, static_argnames=("model", "batch_norm"))
 def _shares(model, params, state, mask, x, weight, batch_norm):
     params, state, ones = paths.wide((params, state, jnp.ones_like(x)))
-    return paths.path_scores(model, params, state, mask, ones, weight, _SLOPES[batch_norm])
+    slope = _SLOPES[batch_norm]
+    gradient = paths.path_gradient(model, params, state, mask, ones, weight, slope)
+    return jax.tree.map(lambda theta, g: jnp.square(theta) * g, params, gradient)

@@ -6,6 +6,8 @@ the squared path values, summed over all paths: a network with kernels ``theta^2
 ones. Path exclusion is this with a weight on each output.
 
 Differs:
+- published code takes ``|theta| dR/d(theta^2)``, whose layer sums are not equal
+  (``rule="published"``); the score above is conserved over layers as SynFlow's is;
 - biases are dropped and batch norms are their squared running slopes, so that ``R`` is a sum over
   paths and its scores are conserved; SynFlow keeps both with absolute values;
 - a max pool is the sum over its window, because every entry of a window is on a path;
@@ -13,17 +15,24 @@ Differs:
 """
 
 import functools
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from ntk_prune.pruners import paths
-from ntk_prune.pruners.common import Schedule, Scope, make_pruner, normalise_like
+from ntk_prune.pruners.common import Schedule, Scope, check_choice, make_pruner, normalise_like
 from ntk_prune.types import Array, Batch, Key, Mask, Model, Params, Pruner, Scores, State
+
+Rule = Literal["conserved", "published"]
+_POWER = {"conserved": 2, "published": 1}
 
 
 def synflow_l2(
-    num_rounds: int = 100, schedule: Schedule = "exponential", scope: Scope = "global"
+    num_rounds: int = 100,
+    schedule: Schedule = "exponential",
+    scope: Scope = "global",
+    rule: Rule = "conserved",
 ) -> Pruner:
     """The squared values of all paths through each connection.
 
@@ -32,21 +41,26 @@ def synflow_l2(
         schedule: How the density falls over the rounds.
         scope: Rank all layers together (global), each alone (layer), or as many per layer as
             Erdos-Renyi-Kernel gives (erk).
+        rule: The derivative times theta^2 (conserved) or times |theta| (published).
     """
+    check_choice(get_args(Rule), rule=rule)
 
     def score(
         key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
     ) -> Scores:
         del key
         with jax.enable_x64(True):
-            shares = saliency(model, params, state, mask, batches.x[0, :1])
+            shares = saliency(model, params, state, mask, batches.x[0, :1], rule)
             return normalise_like(params, shares)
 
     return make_pruner(score, num_rounds, schedule, scope, follows_paths=True)
 
 
-@functools.partial(jax.jit, static_argnames="model")
-def saliency(model: Model, params: Params, state: State, mask: Mask, x: Array) -> Scores:
+@functools.partial(jax.jit, static_argnames=("model", "rule"))
+def saliency(
+    model: Model, params: Params, state: State, mask: Mask, x: Array, rule: Rule = "conserved"
+) -> Scores:
     """The scores, not normalised; ``x [1, ...]`` has the shape of an example."""
     params, state, ones = paths.wide((params, state, jnp.ones_like(x)))
-    return paths.path_scores(model, params, state, mask, ones)
+    gradient = paths.path_gradient(model, params, state, mask, ones)
+    return jax.tree.map(lambda theta, g: jnp.abs(theta) ** _POWER[rule] * g, params, gradient)

@@ -14,7 +14,7 @@ KNOWN = {
         "ntk_prunable", "ntk_all", "ntk_eigs_prunable",
         *(f"mag_keep_{scope}_{d}" for scope in ("global", "local") for d in (0.5, 0.1, 0.02)),
     },
-    "px": {"logits", "synflow"},
+    "px": {"logits", "synflow", "synflow_l2", "px"},
 }  # fmt: skip
 
 
