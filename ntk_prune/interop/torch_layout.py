@@ -46,6 +46,16 @@ def resnet_name(module: str) -> str:
     return name.replace("shortcut_conv", "shortcut.0").replace("shortcut_bn", "shortcut.1")
 
 
+def imagenet_resnet_name(module: str) -> str:
+    """The name in torchvision's ResNets, and in those of timm, MoCo, DINO and CLIP.
+
+    >>> imagenet_resnet_name("backbone/layer2_0/shortcut_conv"), imagenet_resnet_name("fc")
+    ('layer2.0.downsample.0', 'fc')
+    """
+    name = re.sub(r"^(?:backbone/)?(layer\d)_(\d+)/", r"\1.\2.", module).removeprefix("backbone/")
+    return name.replace("shortcut_conv", "downsample.0").replace("shortcut_bn", "downsample.1")
+
+
 def in_order(modules: Sequence[str], torch_modules: Sequence[str]) -> ModuleName:
     """Pair two lists of modules, for networks that are a sequence of layers.
 
@@ -65,18 +75,25 @@ def from_torch(
     """``(params, state)`` of the structure of those given, with the values of ``tensors``.
 
     ``params`` and ``state`` may be ``jax.eval_shape`` of the model's ``init``. Counters
-    (``num_batches_tracked``) are left out. Raises ValueError naming missing and unused tensors and
-    shapes that do not fit.
+    (``num_batches_tracked``) are left out. Raises one ValueError naming the missing tensors, those
+    not used, and those whose shape does not fit.
     """
     used: set[str] = set()
+    misshapen: list[str] = []
 
     def take(path, like: Any) -> np.ndarray | None:
         name = torch_name(path, module_name)
         used.add(name)
-        return _fitting(name, tensors[name], path, like) if name in tensors else None
+        if name not in tensors:
+            return None
+        array = np.asarray(tensors[name])
+        fitting = kernel(array) if path_of(path)[-1] == "kernel" else array
+        if fitting.shape != like.shape:
+            misshapen.append(f"{name} {array.shape} for a layer of shape {like.shape}")
+        return fitting
 
     taken = jax.tree_util.tree_map_with_path(take, {"params": params, "state": state})
-    check_names(used, tensors)
+    check_names(used, tensors, misshapen)
     return taken["params"], taken["state"]
 
 
@@ -87,21 +104,20 @@ def torch_name(key_path, module_name: ModuleName) -> str:
     return f"{module_name('/'.join(modules))}.{_LEAVES[path[-1]]}"
 
 
-def check_names(expected: Iterable[str], given: Iterable[str]) -> None:
-    """Raise ValueError naming what is missing from ``given`` and what nobody asked for."""
+def check_names(
+    expected: Iterable[str], given: Iterable[str], misshapen: Iterable[str] = ()
+) -> None:
+    """Raise ValueError naming what is missing from ``given``, not asked for, or ``misshapen``."""
     expected = set(expected)
     given = {name for name in given if not name.endswith("num_batches_tracked")}
     problems = [
         f"{word}: {', '.join(sorted(names))}"
-        for word, names in (("missing", expected - given), ("not used", given - expected))
+        for word, names in (
+            ("missing", expected - given),
+            ("not used", given - expected),
+            ("does not fit", misshapen),
+        )
         if names
     ]
     if problems:
         raise ValueError("; ".join(problems))
-
-
-def _fitting(name: str, tensor: np.ndarray, key_path, like: Any) -> np.ndarray:
-    array = kernel(tensor) if path_of(key_path)[-1] == "kernel" else np.asarray(tensor)
-    if array.shape != like.shape:
-        raise ValueError(f"{name}: shape {tensor.shape} does not fit a layer of shape {like.shape}")
-    return array
