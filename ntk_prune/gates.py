@@ -20,6 +20,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ntk_prune.types import Array
 
@@ -29,7 +30,8 @@ Slope = Callable[[Any], Any]
 def _pool(x: Array, start: float, reduce: Callable, window: int, stride: int, padding: int):
     margin = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     sizes, strides = (1, window, window, 1), (1, stride, stride, 1)
-    return jax.lax.reduce_window(x, jnp.asarray(start, x.dtype), reduce, sizes, strides, margin)
+    # a constant of numpy: jax recognises max and sum, which have derivatives, by a concrete start
+    return jax.lax.reduce_window(x, np.asarray(start, x.dtype), reduce, sizes, strides, margin)
 
 
 class Plain:
