@@ -1,4 +1,4 @@
-"""Data sets as arrays in memory: embedded digits, image folders, TensorFlow Datasets.
+"""Data sets: arrays in memory that are augmented on the device, and streams from the host.
 
 A set that is missing is an error that says how to get it; nothing is ever put in its place.
 """
@@ -7,10 +7,19 @@ import functools
 import os
 from collections.abc import Callable
 
-from ntk_prune.data import digits, folder, tfds
-from ntk_prune.data.augment import Augment, augment_batch, identity, normalise, pad_crop_flip
+from ntk_prune.data import digits, folder, imagenet, segmentation, tfds, tiny_imagenet
+from ntk_prune.data.augment import (
+    Augment,
+    augment_batch,
+    identity,
+    normalise,
+    pad_crop_flip,
+    resize_batch,
+    resized_crop_flip,
+)
 from ntk_prune.data.batches import epoch_order, score_batches
 from ntk_prune.data.dataset import Dataset
+from ntk_prune.data.stream import Stream
 
 
 def _load_digits(data_dir=None, *, image_size=None, channels=None, cache_dir=None) -> Dataset:
@@ -26,6 +35,14 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "cifar100": functools.partial(tfds.load, "cifar100"),
     "mnist": functools.partial(tfds.load, "mnist"),
     "svhn_cropped": functools.partial(tfds.load, "svhn_cropped"),
+    "tiny_imagenet": tiny_imagenet.load,
+}
+
+STREAMS: dict[str, Callable[..., Stream]] = {
+    "imagenet": functools.partial(imagenet.load, "imagenet"),
+    "imagenet_folder": functools.partial(imagenet.load, "imagenet_folder"),
+    "voc2012": segmentation.voc2012,
+    "digits_segmentation": segmentation.digits_segmentation,
 }
 
 
@@ -54,15 +71,52 @@ def load(
     return DATASETS[name](data_dir, image_size=image_size, channels=channels, cache_dir=cache_dir)
 
 
+def open_stream(
+    name: str,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    image_size: int | None = None,
+    augment: str = "none",
+    num_workers: int = 0,
+) -> Stream:
+    """The set ``name`` of ``STREAMS``; nothing is decoded before it is asked for.
+
+    Args:
+      name: a key of ``STREAMS``.
+      data_dir: where the images or the prepared records lie; ``digits_segmentation`` needs none.
+      image_size: side of the square images it gives; None is the set's usual one.
+      augment: of ImageNet, see ``imagenet.load``; the others have one of their own, for which
+        "none" stands.
+      num_workers: processes that read; 0 is threads of this one.
+
+    Raises ValueError for an unknown name or bad values, FileNotFoundError for missing data.
+    """
+    if name not in STREAMS:
+        raise ValueError(f"unknown stream {name!r}; choose one of {', '.join(STREAMS)}")
+    options: dict = {} if image_size is None else {"image_size": image_size}
+    if name in imagenet.READERS:
+        options["augment"] = augment
+    elif augment != "none":
+        raise ValueError(
+            f"{name} has its own augmentation; augment must be 'none', not {augment!r}"
+        )
+    return STREAMS[name](data_dir, num_workers=num_workers, **options)
+
+
 __all__ = [
     "DATASETS",
+    "STREAMS",
     "Augment",
     "Dataset",
+    "Stream",
     "augment_batch",
     "epoch_order",
     "identity",
     "load",
     "normalise",
+    "open_stream",
     "pad_crop_flip",
+    "resize_batch",
+    "resized_crop_flip",
     "score_batches",
 ]

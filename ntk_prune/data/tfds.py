@@ -22,6 +22,8 @@ ARCHIVES = {
         "t10k-labels-idx1-ubyte.gz",
     ),
     "svhn_cropped": ("train_32x32.mat", "test_32x32.mat", "extra_32x32.mat"),
+    # Not downloaded by anybody: its licence is given to persons.
+    "imagenet2012": ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"),
 }
 
 # (mean, std) per channel of the published recipes; the others are computed.
@@ -94,13 +96,18 @@ def _listing(prepared: Path) -> Listing:
     ]
 
 
-def read(prepared: Path, image_size: int | None) -> Arrays:
-    """All examples of both splits, in the order of the records."""
+def open_prepared(prepared: Path) -> Any:
+    """The builder of a prepared set, for its ``info`` and ``as_data_source``."""
     try:
         import tensorflow_datasets
     except ImportError as error:
         raise ImportError(f"reading {prepared} needs tensorflow-datasets: {error}") from error
-    builder: Any = tensorflow_datasets.builder_from_directory(prepared)
+    return tensorflow_datasets.builder_from_directory(prepared)
+
+
+def read(prepared: Path, image_size: int | None) -> Arrays:
+    """All examples of both splits, in the order of the records."""
+    builder = open_prepared(prepared)
     arrays: Arrays = {"classes": np.array(builder.info.features["label"].names)}
     for split in ("train", "test"):
         examples = [(e["image"], e["label"]) for e in builder.as_data_source(split)]
