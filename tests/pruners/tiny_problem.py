@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ntk_prune import masks
 from ntk_prune.models import mlp
@@ -28,3 +29,20 @@ def problem(activation="softplus", widths=(5, 4), bias=True, dtype=jnp.float64):
 def flat(tree):
     """The prunable entries as one vector."""
     return jnp.concatenate([leaf.ravel() for _, leaf in masks.leaves(tree)])
+
+
+def random_variables(model, x, seed=0):
+    """Parameters, and a state with everything moved away from its initial value."""
+    params, state = jax.jit(model.init)(jax.random.key(seed), x)
+    leaves, structure = jax.tree.flatten((params, state))
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    moved = [
+        a * jnp.exp(0.3 * jax.random.normal(k, a.shape)) + 0.1 * (a == 0)
+        for a, k in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.map(lambda a: a.astype(float), structure.unflatten(moved))
+
+
+def same(actual, expected):
+    """Equal to the rounding of float64."""
+    np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-12)
