@@ -4,11 +4,13 @@ A batch depends on the seed and its number alone, whoever makes it: a training t
 goes on with the very batches it would have seen, with any number of workers.
 """
 
-import contextlib
+import atexit
 import dataclasses
 import functools
+import gc
 import os
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -138,10 +140,35 @@ class Stream:
         if self.num_workers:
             workers = grain.MultiprocessingOptions(self.num_workers, per_worker_buffer_size=1)
             dataset = dataset.mp_prefetch(workers)
-        with contextlib.closing(iter(dataset)) as made:
-            for x, y in made:
-                # Copies: what workers made lies in shared memory, which grain has to free.
-                yield np.array(x), np.array(y, np.int32)
+        reader = _batches(dataset)
+        _READERS.add(reader)
+        atexit.unregister(_close_readers)
+        atexit.register(_close_readers)  # again, to come before the exit of multiprocessing
+        return reader
+
+
+def _batches(dataset: Any) -> Generator[tuple[np.ndarray, np.ndarray]]:
+    made = iter(dataset)
+    try:
+        yield from map(_copied, made)
+    finally:
+        made.close()
+        del made
+        gc.collect()  # grain's iterators hold their last batch in a cycle
+
+
+def _copied(batch: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """What workers made lies in shared memory, which grain frees when nobody holds it."""
+    return np.array(batch[0]), np.array(batch[1], np.int32)
+
+
+_READERS: weakref.WeakSet[Generator] = weakref.WeakSet()
+
+
+def _close_readers() -> None:
+    """Stop the workers while the modules they need to be stopped with are still there."""
+    for reader in list(_READERS):
+        reader.close()
 
 
 def _pipeline(examples: Sequence[Example]) -> Any:
