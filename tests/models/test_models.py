@@ -1,22 +1,29 @@
 """The networks: sizes, initialisation, batch norm's statistics, batch independence."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from tiny_models import TINY, images, variables
 
 from ntk_prune import masks
-from ntk_prune.models import MODELS, BatchNorm, lenet5, mlp, model, resnet, vgg
-
-TINY = {
-    "mlp": (mlp((8, 6), 5), (6, 6, 1)),
-    "convnet": (MODELS["convnet"]((4, 6), (1, 2), 5), (6, 6, 3)),
-    "lenet_300_100": (MODELS["lenet_300_100"](5), (6, 6, 1)),
-    "lenet5": (lenet5(5), (12, 12, 1)),
-    "resnet": (resnet(8, 4, 5), (8, 8, 3)),
-    "vgg": (vgg(11, 4, 5), (16, 16, 3)),
-}
+from ntk_prune.models import (
+    MODELS,
+    BatchNorm,
+    clip_resnet,
+    deeplab,
+    imagenet_resnet,
+    lenet5,
+    mlp,
+    mobilenet_v1,
+    model,
+    resnet,
+    vgg,
+    vit,
+)
 
 
 def prunable_weights(network, shape):
@@ -32,6 +39,17 @@ def prunable_weights(network, shape):
         (vgg(16, num_classes=100), (32, 32, 3), 14_761_664),
         (MODELS["lenet_300_100"](), (28, 28, 1), 266_200),
         (lenet5(), (28, 28, 1), 107_550),
+        (imagenet_resnet(18), (224, 224, 3), 11_678_912),
+        (imagenet_resnet(18, "3x3", num_classes=200), (64, 64, 3), 11_261_632),
+        (imagenet_resnet(50), (224, 224, 3), 25_502_912),
+        # The deep stem of CLIP: 27 * 32 + 9 * 32 * 32 + 9 * 32 * 64 for 147 * 64.
+        (clip_resnet(50), (224, 224, 3), 25_502_912 - 9_408 + 28_512),
+        # ResNet-50 without its linear layer, the pyramid, and the decoder.
+        (deeplab(50), (513, 513, 3), 25_502_912 - 2_048_000 + 15_073_280 + 1_176_832),
+        # 3 * 9 * 32; 9 per depthwise channel, 4960 of them; 3,138,560 at 1x1 and 1024 * 10.
+        (mobilenet_v1(), (32, 32, 3), 864 + 9 * 4_960 + 3_139_584 + 10_240),
+        # A patch of 4 * 4 * 3; 12 width^2 in each of 6 blocks; 192 * 10.
+        (vit(), (32, 32, 3), 48 * 192 + 6 * 12 * 192**2 + 1_920),
     ],
 )
 def test_prunable_weights(network, shape, count):
@@ -39,29 +57,49 @@ def test_prunable_weights(network, shape, count):
     assert prunable_weights(network, shape) == count
 
 
+def test_all_parameters_of_resnet_50():
+    # Stem 9408; stages 215808, 1219584, 7098368, 14964736 with their batch norms but for the
+    # stem's 128; linear 2048 * 1000 + 1000.
+    params, _ = jax.eval_shape(
+        imagenet_resnet(50).init, jax.random.key(0), jnp.zeros((1, 64, 64, 3))
+    )
+    sizes = {
+        k: sum(leaf.size for leaf in jax.tree.leaves(v)) for k, v in params["backbone"].items()
+    }
+    stages = [sum(n for k, n in sizes.items() if k.startswith(f"layer{i}")) for i in range(1, 5)]
+    assert stages == [215_808, 1_219_584, 7_098_368, 14_964_736]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 25_557_032
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_outputs_state_and_masks(name):
     network, shape = TINY[name]
-    x = jax.random.normal(jax.random.key(1), (3, *shape))
-    params, state = jax.jit(network.init)(jax.random.key(0), x)
+    params, state = variables(name)
+    x = images(name)
+    outputs = (*shape[:2], 5) if name == "deeplab" else (5,)
     for train in (False, True):
-        logits, new = network.apply(params, state, x, train=train)
-        assert logits.shape == (3, 5)
+        apply = jax.jit(functools.partial(network.apply, train=train))
+        logits, new = apply(params, state, x)
+        assert logits.shape == (3, *outputs)
+        assert np.isfinite(logits).all()
         assert jax.tree.structure(new) == jax.tree.structure(state)
+        moved = jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), state, new))
+        assert all(moved) if train else not any(moved)
     masks.check(params, masks.ones_like(params))
 
 
 @pytest.mark.parametrize("name", ["resnet", "vgg"])
 def test_running_statistics_keep_examples_apart(name):
-    network, shape = TINY[name]
-    x = jax.random.normal(jax.random.key(1), (4, *shape))
-    params, state = network.init(jax.random.key(0), x)
-    together, same = network.apply(params, state, x, train=False)
-    alone, _ = network.apply(params, state, x[:1], train=False)
-    np.testing.assert_allclose(together[:1], alone, atol=1e-5)
-    assert all(a is b for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(state), strict=True))
-    mixed, _ = network.apply(params, state, x, train=True)
-    alone_mixed, _ = network.apply(params, state, x[:2], train=True)
+    params, state = variables(name)
+    x = images(name, 4)
+    apply = jax.jit(TINY[name][0].apply, static_argnames="train")
+    together, same = apply(params, state, x, train=False)
+    alone, _ = apply(params, state, x[:1], train=False)
+    scale = np.abs(together).max()
+    np.testing.assert_allclose(together[:1], alone, atol=1e-5 * scale)
+    jax.tree.map(np.testing.assert_array_equal, same, state)
+    mixed, _ = apply(params, state, x, train=True)
+    alone_mixed, _ = apply(params, state, x[:2], train=True)
     assert np.abs(mixed[:2] - alone_mixed).max() > 1e-3
 
 
@@ -96,23 +134,53 @@ def test_batch_norm_is_synchronised_over_a_mapped_axis():
         np.testing.assert_allclose(a[0], b, atol=1e-6)
 
 
+def standard_deviations(params):
+    """``(name, kernel, its standard deviation, 4 standard errors of it)`` of each layer."""
+    for name, kernel in masks.leaves(params):
+        yield name, kernel, kernel.std(), 4 * kernel.std() / np.sqrt(2 * kernel.size)
+
+
 def test_kernels_are_kaiming_normal_with_fan_in():
     params, _ = resnet(20, 16).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-    for name, kernel in masks.leaves(params):
-        std = np.sqrt(2 / np.prod(kernel.shape[:-1]))
-        error = 4 * std / np.sqrt(2 * kernel.size)
-        assert abs(kernel.std() - std) < error, name
+    for name, kernel, std, error in standard_deviations(params):
+        assert abs(std - np.sqrt(2 / np.prod(kernel.shape[:-1]))) < error, name
 
 
-def test_bfloat16_computes_low_and_keeps_parameters_high():
-    network = resnet(8, 4, dtype="bfloat16")
-    x = jnp.ones((2, 8, 8, 3))
-    params, state = network.init(jax.random.key(0), x)
-    logits, new = network.apply(params, state, x, train=True)
-    assert logits.dtype == jnp.float32
-    assert {leaf.dtype for leaf in jax.tree.leaves((params, new))} == {jnp.dtype("float32")}
-    exact, _ = resnet(8, 4).apply(params, state, x, train=True)
-    assert 0 < np.abs(logits - exact).max() < 0.2
+def test_kernels_of_imagenet_resnets_are_kaiming_normal_with_fan_out():
+    network, shape = TINY["imagenet_resnet"]
+    params, state = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, *shape)))
+    layers = list(standard_deviations(params["backbone"]))
+    assert len(layers) == 20
+    for name, kernel, std, error in layers:
+        assert abs(std - np.sqrt(2 / (np.prod(kernel.shape[:2]) * kernel.shape[-1]))) < error, name
+    bound = 1 / np.sqrt(32)
+    for leaf in jax.tree.leaves(params["fc"]):
+        assert 0.6 * bound < np.abs(leaf).max() <= bound
+    assert params["fc"]["kernel"].std() == pytest.approx(bound / np.sqrt(3), rel=0.1)
+    norm = params["backbone"]["layer4_1"]["bn2"]
+    assert jax.tree.map(lambda leaf: float(leaf.max()), norm) == {"scale": 1.0, "bias": 0.0}
+    assert {float(leaf.max()) for leaf in jax.tree.leaves(state)} == {0.0, 1.0}
+
+
+LOW = {
+    "resnet": resnet(8, 4, 5, dtype="bfloat16"),
+    "mobilenet_v1": mobilenet_v1(1 / 16, 5, dtype="bfloat16"),
+    "imagenet_resnet": imagenet_resnet(18, "7x7", 4, 5, dtype="bfloat16"),
+    "clip_resnet": clip_resnet(50, 2, 5, dtype="bfloat16"),
+    "deeplab": deeplab(18, 4, 8, 5, dtype="bfloat16"),
+    "vit": vit(4, 12, 2, 3, 5, dtype="bfloat16"),
+}
+
+
+@pytest.mark.parametrize("name", LOW)
+def test_bfloat16_computes_low_and_keeps_parameters_high(name):
+    params, state = variables(name)
+    x = images(name)
+    low, new = jax.eval_shape(functools.partial(LOW[name].apply, train=True), params, state, x)
+    assert {leaf.dtype for leaf in jax.tree.leaves((low, new))} == {jnp.dtype("float32")}
+    low, _ = jax.jit(functools.partial(LOW[name].apply, train=False))(params, state, x)
+    exact, _ = jax.jit(functools.partial(TINY[name][0].apply, train=False))(params, state, x)
+    assert 0 < np.abs(low - exact).mean() < 0.05 * np.abs(exact).mean()
 
 
 @pytest.mark.parametrize(
@@ -121,6 +189,14 @@ def test_bfloat16_computes_low_and_keeps_parameters_high():
         (lambda: resnet(21), "6n\\+2"),
         (lambda: vgg(15), "VGG comes in depths"),
         (lambda: mlp(activation="relo"), "unknown activation 'relo'"),
+        (lambda: imagenet_resnet(20), r"depth out of \(18, 34, 50, 101, 152\), got 20"),
+        (lambda: imagenet_resnet(stem="deep"), "stem is 7x7 or 3x3, got 'deep'"),
+        (lambda: imagenet_resnet(init="xavier"), "init is fan_in or fan_out, got 'xavier'"),
+        (lambda: clip_resnet(18), "depth 50 or 101, got 18"),
+        (lambda: clip_resnet(width=5), "must be even, got 5"),
+        (lambda: deeplab(output_stride=32), "output stride of DeepLab is 8 or 16, got 32"),
+        (lambda: mobilenet_v1(0.0), "positive factor, got 0.0"),
+        (lambda: vit(width=100, heads=3), "100 does not divide by 3"),
     ],
 )
 def test_bad_arguments(make, message):
