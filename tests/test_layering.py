@@ -25,8 +25,9 @@ ALLOWED = {
     "ntk": CORE | {"models"},
     "interop": CORE | {"models"},
     "pruners": CORE | {"ntk"},
-    "lottery": CORE | {"ntk"},
     "training": CORE | {"ntk", "data"},
+    "lottery": CORE | {"pruners", "training"},
+    "landscape": CORE | {"ntk", "data"},
 }
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}
 HEAVY = {"tensorflow", "tensorflow_datasets", "neural_tangents", "matplotlib", "pandas", "torch",
