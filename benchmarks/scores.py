@@ -1,11 +1,12 @@
 """Seconds per score of every pruner, against the counted floating-point limit.
 
-    python -m benchmarks.scores [--network resnet20 vgg16] [--batch 100] [--repeats 3]
+    python -m benchmarks.scores [--network resnet20 vgg16] [--methods px ...] [--batch 100]
 
 One line per pruner and density: seconds of one evaluation of the score on one batch (the fastest
 of the repeats, compiled before), counted FLOPs, and the share of the measured matrix-product peak.
-A masked network costs what the dense one costs: the mask is data, not structure. Last, a complete
-NTK-SAP pruning with T = 20 and R = 5, compilation included.
+A masked network costs what the dense one costs: the mask is data, not structure. SynFlow's and PX's
+factors are computed in float64, whose peak is half of that. Last, a complete NTK-SAP pruning with
+T = 20 and R = 5, compilation included.
 """
 
 import argparse
@@ -23,9 +24,19 @@ from ntk_prune.types import Batch
 
 NETWORKS = {"resnet20": lambda: resnet(20, 16), "vgg16": lambda: vgg(16)}
 
-# Forward passes of one batch per score: a gradient is 2 more, a derivative of all that doubles it.
-# NTK-SAP: the pass for batch statistics, and forward and backward through two networks.
-FORWARDS = {"snip": 3, "itersnip": 3, "grasp": 9, "synflow": 3, "ntksap": 7}
+# Forward passes of one batch, and of one example: a gradient is 2 more, a derivative of all that
+# doubles it. NTK-SAP: the pass for batch statistics, and forward and backward through two networks.
+# PX: the pass that records the gates, the activations, and the gradient of the path values.
+FORWARDS = {
+    "snip": (3, 0),
+    "itersnip": (3, 0),
+    "grasp": (9, 0),
+    "synflow": (0, 3),
+    "synflow_l2": (0, 3),
+    "ntksap": (7, 0),
+    "px": (2, 3),
+    "pxact": (3, 0),
+}
 OPTIONS = {"ntksap": {"num_rounds": 1, "num_draws": 1}}
 
 
@@ -52,17 +63,17 @@ def problem(name: str, batch: int):
     )
 
 
-def table(name: str, batch: int, repeats: int, peak: float) -> None:
+def table(name: str, methods: list[str], batch: int, repeats: int, peak: float) -> None:
     """Print the rows of one network."""
     model, params, state, batches, by_density = problem(name, batch)
     one = forward_flops(model, params, state, batches.x[0, :1])
     print(f"\n{name}, batch {batch}, forward pass {one / 1e6:.1f} MFLOP per image\n")
     print("| score | density | seconds | GFLOP | limit, seconds | share of peak |")
     print("|---|---|---|---|---|---|")
-    for method, factory in PRUNERS.items():
-        pruner = factory(**OPTIONS.get(method, {}))
-        images = 1 if method == "synflow" else batch
-        flops = FORWARDS.get(method, 0) * one * images
+    for method in methods:
+        pruner = PRUNERS[method](**OPTIONS.get(method, {}))
+        of_batch, of_one = FORWARDS.get(method, (0, 0))
+        flops = (of_batch * batch + of_one) * one
         for density, mask in by_density.items():
             taken = seconds(
                 lambda p=pruner, m=mask: p.score(
@@ -100,6 +111,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--methods", nargs="+", choices=PRUNERS, default=list(PRUNERS))
     parser.add_argument("--batch", type=int, default=100, help="images per batch")
     parser.add_argument("--repeats", type=int, default=3, help="timed calls; the fastest counts")
     arguments = parser.parse_args()
@@ -107,8 +119,9 @@ def main() -> None:
     print(f"{describe()}; float32 matrix product {peak / 1e9:.0f} GFLOP/s; ", end="")
     print(f"numbers in {jnp.zeros(()).dtype}")
     for name in arguments.network:
-        table(name, arguments.batch, arguments.repeats, peak)
-    whole_pruning(arguments.batch)
+        table(name, arguments.methods, arguments.batch, arguments.repeats, peak)
+    if "ntksap" in arguments.methods:
+        whole_pruning(arguments.batch)
 
 
 if __name__ == "__main__":

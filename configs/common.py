@@ -25,11 +25,35 @@ def model(name: str, **options) -> ModelConfig:
     return ModelConfig(name, make_options(MODELS[name], options))
 
 
-def pruning(name: str, *, density: float, num_examples: int, batch_size: int, **options):
+def pruning(
+    name: str,
+    *,
+    density: float,
+    num_examples: int,
+    batch_size: int,
+    balanced: bool = False,
+    **options,
+) -> PruneConfig:
     """A criterion by name with its options."""
     made = make_options(PRUNERS[name], options)
     return PruneConfig(
-        name, made, density=density, num_examples=num_examples, batch_size=batch_size
+        name,
+        made,
+        density=density,
+        num_examples=num_examples,
+        batch_size=batch_size,
+        balanced=balanced,
+    )
+
+
+def px(density: float, num_classes: int, batch_size: int) -> PruneConfig:
+    """PX as its paper runs it: 100 rounds, ten images of every class."""
+    return pruning(
+        "px",
+        density=density,
+        num_examples=10 * num_classes,
+        batch_size=batch_size,
+        balanced=True,
     )
 
 
@@ -53,6 +77,34 @@ def cifar100_vgg16(prune: PruneConfig) -> PruneAndTrain:
     )
 
 
+PRETRAINED = {
+    "paper": ("weights/resnet50_imagenet.pth", "torchvision", "imagenet_resnet"),
+    "moco": ("weights/moco_v2_800ep_pretrain.pth", "moco_v2", "imagenet_resnet"),
+    "dino": ("weights/dino_resnet50_pretrain.pth", "dino", "imagenet_resnet"),
+    "clip": ("weights/clip_rn50_visual.pth", "clip", "clip_resnet"),
+}
+
+
+def pretrained_resnet50(preset: str, dataset: str, prune: PruneConfig) -> PruneAndTrain:
+    """A pretrained ResNet-50 at 224 pixels, pruned and fine-tuned: 182 epochs, lr 0.1 dropped at
+    91 and 136. ``preset`` chooses the weights, see ``PRETRAINED``."""
+    weights, source, network = PRETRAINED[preset]
+    return PruneAndTrain(
+        model=dataclasses.replace(model(network), weights=weights, weights_source=source),
+        data=DataConfig(dataset, augment="crop_flip", input_size=224),
+        prune=prune,
+        train=TrainConfig(duration="182ep", drops=("91ep", "136ep"), batch_size=256),
+    )
+
+
+def pretrained(preset: str, dataset: str, prune: PruneConfig) -> PruneAndTrain:
+    """The preset by name: the weights that the paper has for classification, or ``smoke``."""
+    presets = {
+        name: pretrained_resnet50(name, dataset, prune) for name in ("paper", "moco", "clip")
+    }
+    return pick(preset, **presets, smoke=smoke(presets["paper"]))
+
+
 def digits(config: PruneAndTrain) -> PruneAndTrain:
     """The same network and method on the embedded digits at 16x16, 30 epochs with a cosine."""
     return dataclasses.replace(
@@ -65,6 +117,7 @@ def digits(config: PruneAndTrain) -> PruneAndTrain:
 _TINY = {
     "resnet": {"depth": 8, "width": 4},
     "vgg": {"depth": 11, "width": 4},
+    "imagenet_resnet": {"depth": 18, "width": 4, "stem": "3x3"},
 }
 
 
@@ -79,7 +132,9 @@ def smoke(config: PruneAndTrain) -> PruneAndTrain:
         model=model(config.model.name, **_TINY[config.model.name]),
         data=DataConfig("digits", image_size=16),
         prune=dataclasses.replace(config.prune, options=options, num_examples=20, batch_size=20),
-        train=TrainConfig(duration="2ep", schedule="cosine", batch_size=64),
+        train=dataclasses.replace(
+            config.train, duration="2ep", schedule="cosine", batch_size=64, eval_batch_size=500
+        ),
     )
 
 

@@ -20,7 +20,10 @@ from experiments.config import (
     parse_duration,
 )
 from experiments.errors import user_errors
-from ntk_prune import data, masks, training
+from experiments.options import choice
+from ntk_prune import data, gates, masks, training
+from ntk_prune.interop import pretrained
+from ntk_prune.losses import LOSSES
 from ntk_prune.models import MODELS
 from ntk_prune.pruners import PRUNERS, controls
 from ntk_prune.streams import stream
@@ -30,28 +33,31 @@ AUGMENTATIONS: dict[str, data.Augment] = {
     "none": data.identity,
     "crop": data.pad_crop_flip(flip=False),
     "crop_flip": data.pad_crop_flip(),
+    "resized_crop_flip": data.resized_crop_flip(),
 }
+
+Data = data.Dataset | data.Stream
 
 
 class Setup(NamedTuple):
     """Everything a protocol that prunes and trains works with."""
 
-    dataset: data.Dataset
+    dataset: Data
     model: Model
+    example: Array  # one image of zeros as the network takes it
     pruner: Pruner | None
     batches: Batch | None  # what the pruner sees; None where nothing is pruned
     training: "Training"
 
 
 class Training(NamedTuple):
-    """The training images and labels, the optimiser, and the step spread over devices."""
+    """The batches, the optimiser, and the step spread over devices."""
 
-    examples: tuple[Array, Array]
+    feed: training.Feed
     optimizer: optax.GradientTransformation
     learning_rate: optax.Schedule
     num_steps: int
     step: training.Distributed
-    order: Callable[[int], Array]
     evaluate: Callable[[Params, State], dict[str, float]]
 
 
@@ -59,18 +65,25 @@ def setup(config: PruneAndTrain) -> Setup:
     """Load the data and make every object. UserError says what is missing or does not fit."""
     with user_errors("data"):
         dataset = load_data(config.data)
+    shape = example(config.data, dataset)
     with user_errors("model"):
-        model = make_model(config.model, dataset)
+        model = make_model(config.model, dataset, shape)
     with user_errors("prune"):
         pruner = make_pruner(config.prune)
+        check_paths(pruner, model, shape)
     with user_errors("train"):
-        made = make_training(config.train, config.data.augment, config.seed, dataset, model)
-    batches = score_batches(config.prune, config.seed, dataset) if pruner else None
-    return Setup(dataset, model, pruner, batches, made)
+        made = make_training(config.train, config.data, config.seed, dataset, model)
+    batches = score_batches(config.prune, config.data, config.seed, dataset) if pruner else None
+    return Setup(dataset, model, shape, pruner, batches, made)
 
 
-def load_data(config: DataConfig) -> data.Dataset:
+def load_data(config: DataConfig) -> Data:
     """The data set of a config."""
+    if config.name in data.STREAMS:
+        chosen = {"image_size": config.image_size, "augment": config.augment}
+        own = {"image_size": None, "augment": "none"}  # stand for what the set has by itself
+        options = {name: value for name, value in chosen.items() if value != own[name]}
+        return data.STREAMS[config.name](config.data_dir, num_workers=config.num_workers, **options)
     return data.load(
         config.name,
         data_dir=config.data_dir,
@@ -80,16 +93,48 @@ def load_data(config: DataConfig) -> data.Dataset:
     )
 
 
-def make_model(config: ModelConfig, dataset: data.Dataset) -> Model:
+def load_images(config: DataConfig) -> data.Dataset:
+    """The data set of a config that has to lie in memory."""
+    dataset = load_data(config)
+    if not isinstance(dataset, data.Dataset):
+        raise ValueError(f"{config.name} is a stream; this experiment takes images in memory")
+    return dataset
+
+
+def make_model(config: ModelConfig, dataset: Data, image: Array) -> Model:
     """The network with as many outputs as the data has classes, tried on one image's shape."""
     model = MODELS[config.name](**vars(config.options), num_classes=dataset.num_classes)
-    jax.eval_shape(model.init, jax.random.key(0), example(dataset))
+    jax.eval_shape(model.init, jax.random.key(0), image)
     return model
 
 
-def example(dataset: data.Dataset) -> Array:
-    """One image of zeros, for its shape."""
-    return jnp.zeros((1, *dataset.x_train.shape[1:]))
+def example(config: DataConfig, dataset: Data) -> Array:
+    """One image of zeros as the network takes it, for its shape."""
+    height, width, channels = dataset.image_shape
+    if config.input_size is not None:
+        height = width = config.input_size
+    return jnp.zeros((1, height, width, channels))
+
+
+def inputs(config: DataConfig, dataset: Data) -> Callable[[Array], Array]:
+    """Raw images as the network takes them: resized, normalised."""
+    normalise = data.normalise(dataset.mean, dataset.std)
+    if config.input_size is None:
+        return normalise
+    resize = data.resize_batch(config.input_size)
+    return lambda x: normalise(resize(x))
+
+
+def initialise(config: ModelConfig, key: Key, setup: Setup) -> tuple[Params, State]:
+    """The weights to prune: drawn, and replaced by pretrained ones if the config names a file.
+
+    With one seed, every method gets the same.
+    """
+    params, state = jax.jit(setup.model.init)(key, setup.example)
+    if config.weights is None:
+        return params, state
+    with user_errors("model.weights"):
+        return pretrained.load(config.weights, config.weights_source, params, state)
 
 
 def layers_by_depth(model: Model, x: Array) -> list[str]:
@@ -123,16 +168,27 @@ def make_pruner(config: PruneConfig) -> Pruner | None:
     return controls.invert(pruner) if config.control == "invert" else pruner
 
 
-def score_batches(config: PruneConfig, seed: int, dataset: data.Dataset) -> Batch:
+def check_paths(pruner: Pruner | None, model: Model, image: Array) -> None:
+    """ValueError for a criterion that follows paths and a network that has none."""
+    if pruner is not None and pruner.follows_paths:
+        params, state = jax.eval_shape(model.init, jax.random.key(0), image)
+        jax.eval_shape(
+            lambda p, s: model.apply(p, s, image, train=False, activation=gates.Record())[0],
+            params,
+            state,
+        )
+
+
+def score_batches(config: PruneConfig, images: DataConfig, seed: int, dataset: Data) -> Batch:
     """The normalised training images, not augmented, that the criterion sees."""
     with user_errors("prune"):
         return data.score_batches(
             stream(seed, "score"),
-            dataset.x_train,
-            dataset.y_train,
+            dataset.num_train if dataset.y_train is None else dataset.y_train,
+            dataset.examples,
             config.num_examples,
             config.batch_size,
-            data.normalise(dataset.mean, dataset.std),
+            inputs(images, dataset),
             balanced=config.balanced,
         )
 
@@ -144,43 +200,70 @@ def steps(duration: str, steps_per_epoch: int) -> int:
 
 
 def make_training(
-    config: TrainConfig, augment: str, seed: int, dataset: data.Dataset, model: Model
+    config: TrainConfig, images: DataConfig, seed: int, dataset: Data, model: Model
 ) -> Training:
     """The training of a config: ValueError if the batch does not fit the data or the devices."""
-    n = len(dataset.x_train)
-    order = functools.partial(
-        data.epoch_order, stream(seed, "data"), n=n, batch_size=config.batch_size
-    )
-    steps_per_epoch = len(order(0))
-    num_steps = steps(config.duration, steps_per_epoch)
-    learning_rate = training.learning_rate(
-        config.learning_rate,
-        num_steps,
-        config.schedule,
-        drops=tuple(steps(d, steps_per_epoch) for d in config.drops if config.schedule == "step"),
-        factor=config.drop_factor,
-        warmup=steps(config.warmup, steps_per_epoch),
-    )
-    optimizer = make_optimizer(config, learning_rate)
-    normalise = data.normalise(dataset.mean, dataset.std)
-    prepare = _preparation(AUGMENTATIONS[augment], stream(seed, "augment"), normalise)
     devices = choose_devices(config.num_devices)
     training.check_batch_size(config.batch_size, len(devices))
+    steps_per_epoch = dataset.num_train // config.batch_size
+    num_steps = steps(config.duration, steps_per_epoch)
+    learning_rate = make_learning_rate(config, steps_per_epoch)
+    optimizer = make_optimizer(config, learning_rate)
+    loss, to_inputs = LOSSES[config.loss], inputs(images, dataset)
+    step = training.make_train_step(
+        model, optimizer, preparation(images, dataset), loss, config.batch_norm == "batch"
+    )
+    how = training.distribute(step, config.parallel, devices, config.steps_per_call)
     return Training(
-        examples=(dataset.x_train, dataset.y_train),
+        feed=make_feed(config, seed, dataset, how),
         optimizer=optimizer,
         learning_rate=learning_rate,
         num_steps=num_steps,
-        step=training.distribute(
-            training.make_train_step(model, optimizer, prepare),
-            config.parallel,
-            devices,
-            config.steps_per_call,
-        ),
-        order=order,
+        step=how,
         evaluate=training.make_evaluate(
-            model, dataset.x_test, dataset.y_test, normalise, config.eval_batch_size, devices
+            model, whole_test_set(config, dataset, devices), to_inputs, devices, loss
         ),
+    )
+
+
+def make_feed(config: TrainConfig, seed: int, dataset: Data, how: training.Distributed):
+    """The training batches of a seed."""
+    key = stream(seed, "augment")
+    if isinstance(dataset, data.Stream):
+        return training.streamed(
+            how,
+            functools.partial(dataset.train_batches, seed, config.batch_size),
+            dataset.num_train // config.batch_size,
+            config.batch_size,
+            key,
+        )
+    order = functools.partial(
+        data.epoch_order,
+        stream(seed, "data"),
+        n=dataset.num_train,
+        batch_size=config.batch_size,
+    )
+    return training.in_memory(how, dataset.x_train, dataset.y_train, order, key)
+
+
+def whole_test_set(config: TrainConfig, dataset: Data, devices: list[Device]) -> training.WholeSet:
+    """Every test image once."""
+    if isinstance(dataset, data.Stream):
+        size = -(-config.eval_batch_size // len(devices)) * len(devices)
+        return functools.partial(dataset.test_batches, size)
+    return training.every_example(dataset.x_test, dataset.y_test, config.eval_batch_size, devices)
+
+
+def make_learning_rate(config: TrainConfig, steps_per_epoch: int) -> optax.Schedule:
+    """The learning rate of a config, in steps."""
+    drops = config.drops if config.schedule == "step" else ()
+    return training.learning_rate(
+        config.learning_rate,
+        steps(config.duration, steps_per_epoch),
+        config.schedule,
+        drops=tuple(steps(drop, steps_per_epoch) for drop in drops),
+        factor=config.drop_factor,
+        warmup=steps(config.warmup, steps_per_epoch),
     )
 
 
@@ -193,14 +276,22 @@ def make_optimizer(
         if config.optimizer == "sgd"
         else {}
     )
-    return training.OPTIMISERS[config.optimizer](
+    optimizer = training.OPTIMISERS[config.optimizer](
         learning_rate, weight_decay=config.weight_decay, **extra
     )
+    return training.scaled(optimizer, config.rates()) if config.module_rates else optimizer
 
 
-def _preparation(augment: data.Augment, key: Key, normalise: Callable[[Array], Array]):
-    def prepare(step: Array, index: Array, x: Array) -> Array:
-        return normalise(data.augment_batch(augment, key, step, index, x))
+def preparation(images: DataConfig, dataset: Data) -> training.Prepare:
+    """Augment (streams have done so on the host), resize, normalise."""
+    to_inputs = inputs(images, dataset)
+    augment = data.identity
+    if not isinstance(dataset, data.Stream):
+        choice("data.augment", images.augment, AUGMENTATIONS)
+        augment = AUGMENTATIONS[images.augment]
+
+    def prepare(key: Key, step: Array, index: Array, x: Array) -> Array:
+        return to_inputs(data.augment_batch(augment, key, step, index, x))
 
     return prepare
 

@@ -5,7 +5,7 @@ pruner or a model are not declared again: their classes are made from the factor
 """
 
 from experiments.config.kernels import Estimators, KernelPrediction, NtkTheory, Spectrum
-from experiments.config.pruning import PruneAndTrain
+from experiments.config.pruning import PruneAndTrain, Segmentation, Transfer
 from experiments.config.sections import (
     DataConfig,
     Experiment,
@@ -25,8 +25,10 @@ __all__ = [
     "NtkTheory",
     "PruneAndTrain",
     "PruneConfig",
+    "Segmentation",
     "Spectrum",
     "TrainConfig",
+    "Transfer",
     "parse_duration",
     "to_dict",
 ]

@@ -34,3 +34,35 @@ class PruneAndTrain(Experiment):
     def __post_init__(self):
         super().__post_init__()
         require(self.kernel_images >= 0, "kernel_images", self.kernel_images, "0 or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer(PruneAndTrain):
+    """Prune and fine-tune a pretrained network under a ridge-regression head that stays fixed."""
+
+    protocol: ClassVar = "transfer"
+
+    ridge: float = 1.0
+    """Weight of the squared norm of the head in its least-squares fit to the one-hot labels."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.ridge > 0, "ridge", self.ridge, "more than 0")
+        require(self.prune.control != "reinit", "prune.control", self.prune.control,
+                 "another: a head fitted to these weights stays")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation(PruneAndTrain):
+    """Prune a network that labels every pixel, train what is left, measure its mean IoU."""
+
+    protocol: ClassVar = "segmentation"
+
+    pictures: int = 4
+    """Test images whose predictions are drawn."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.pictures >= 1, "pictures", self.pictures, "at least 1")
+        require(self.kernel_images == 0, "kernel_images", self.kernel_images,
+                 "0: a kernel over all pixels is not followed")  # fmt: skip

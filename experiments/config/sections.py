@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, ClassVar, Literal
 
 from experiments.options import DEFAULTS, Named, Options, choice, require
-from ntk_prune.data import DATASETS
+from ntk_prune.data import DATASETS, STREAMS
 from ntk_prune.models import MODELS
 from ntk_prune.pruners import PRUNERS
 
@@ -17,9 +17,13 @@ class ModelConfig(Named):
     section: ClassVar = "model"
 
     name: str = "resnet"
-    """mlp, convnet, lenet_300_100, lenet5, resnet or vgg."""
+    """A network by name, such as resnet (CIFAR), vgg, imagenet_resnet, deeplab, vit or mlp."""
     options: Options = DEFAULTS
     """Arguments of the network."""
+    weights: str | None = None
+    """File (.safetensors or .pth) of pretrained weights, all but the head; None draws them."""
+    weights_source: Literal["torchvision", "timm", "moco_v2", "dino", "clip"] = "torchvision"
+    """Whose names the file uses."""
 
     def __post_init__(self):
         self._validate_choice()
@@ -27,23 +31,33 @@ class ModelConfig(Named):
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """The images: held in memory, augmented on the device."""
+    """The images: in memory and augmented on the device, or streamed and augmented on the host."""
 
     name: str = "digits"
-    """digits (embedded), folder, cifar10, cifar100, mnist or svhn_cropped."""
+    """In memory: digits (embedded), folder, cifar10, cifar100, mnist, svhn_cropped, tiny_imagenet.
+    Streamed: imagenet, imagenet_folder, voc2012, digits_segmentation (embedded)."""
     data_dir: str | None = None
-    """Where the images (folder) or the prepared TFDS data lie."""
+    """Where the images or the prepared TFDS data lie."""
     image_size: int | None = None
-    """Height and width to resize to; None keeps the images as they are."""
+    """Height and width of the images in memory or in the stream; None keeps the set's own."""
     channels: int | None = None
-    """1 or 3; None keeps the images as they are."""
-    augment: Literal["none", "crop", "crop_flip"] = "none"
-    """Zero-padded random crop (4 pixels), and a random horizontal flip."""
+    """1 or 3 (in memory only); None keeps the images as they are."""
+    augment: Literal["none", "crop", "crop_flip", "resized_crop_flip", "standard", "moco"] = "none"
+    """In memory: zero-padded random crop (4 pixels), and a flip; or a crop of random area, and a
+    flip. ImageNet: standard (crop of random area, and a flip) or moco (with colours jittered).
+    Segmentation sets have their own: none stands for it."""
+    input_size: int | None = None
+    """Height and width to which the device resizes before the network; None: not at all."""
+    num_workers: int = 0
+    """Processes that read a stream; 0: threads of this one."""
     cache_dir: str | None = None
     """Where decoded images are cached; None: beside the data, if that can be written."""
 
     def __post_init__(self):
-        choice("data.name", self.name, DATASETS)
+        choice("data.name", self.name, [*DATASETS, *STREAMS])
+        require(self.input_size is None or self.input_size >= 4, "data.input_size",
+                 self.input_size, "at least 4 pixels")  # fmt: skip
+        require(self.num_workers >= 0, "data.num_workers", self.num_workers, "0 or more")
         require(self.image_size is None or self.image_size >= 4, "data.image_size",
                  self.image_size, "at least 4 pixels")  # fmt: skip
         require(self.channels in (None, 1, 3), "data.channels", self.channels, "1 or 3")
@@ -102,8 +116,14 @@ class TrainConfig:
     """Images per step over all devices; the incomplete last batch of an epoch is dropped."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     """Update rule."""
+    loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
+    """What is minimised; squared_error is to the one-hot labels."""
+    batch_norm: Literal["batch", "frozen"] = "batch"
+    """Normalise by the statistics of the batch, or by the running ones, which then stay."""
     learning_rate: float = 0.1
     """Peak learning rate."""
+    module_rates: tuple[str, ...] = ()
+    """Modules that learn at another rate, as 'backbone=0.1'; 'fc=0' freezes."""
     schedule: Literal["step", "cosine", "constant"] = "step"
     """Shape of the learning rate after the warm-up."""
     drops: tuple[str, ...] = ("80ep", "120ep")
@@ -134,6 +154,7 @@ class TrainConfig:
             parse_duration(getattr(self, field), f"train.{field}")
         for drop in self.drops:
             parse_duration(drop, "train.drops")
+        self.rates()
         for field in ("batch_size", "eval_batch_size", "checkpoint_every"):
             require(getattr(self, field) >= 1, f"train.{field}", getattr(self, field), "at least 1")
         for field in ("num_devices", "steps_per_call"):
@@ -143,6 +164,16 @@ class TrainConfig:
             require(getattr(self, field) > 0, f"train.{field}", getattr(self, field), "more than 0")
         require(0 <= self.momentum < 1, "train.momentum", self.momentum, "a number in [0, 1)")
         require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
+
+    def rates(self) -> dict[str, float]:
+        """``module_rates`` as factors by module."""
+        factors = {}
+        for text in self.module_rates:
+            module, _, factor = text.partition("=")
+            require(module != "" and factor.replace(".", "", 1).isdecimal(), "train.module_rates",
+                     text, "a module and its factor as 'backbone=0.1'")  # fmt: skip
+            factors[module] = float(factor)
+        return factors
 
 
 @dataclasses.dataclass(frozen=True)

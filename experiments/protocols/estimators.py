@@ -38,7 +38,7 @@ def estimators(config: Estimators, store: Store) -> None:
             name = f"cell_{activation}_{replicate}.json"
             if not store.has(name):
                 model = mlp(config.widths, dataset.num_classes, activation)
-                x = np.zeros((1, config.num_examples, *dataset.x_train.shape[1:]), np.float64)
+                x = np.zeros((1, config.num_examples, *dataset.image_shape), np.float64)
                 store.write_json(name, compare(config, model, x, activation, replicate))
             cells += store.read_json(name)
         draw_figure(cells, store.path / "estimators")

@@ -26,7 +26,7 @@ POINTS = 60  # times at which losses are compared, evenly spaced in the logarith
 def kernel_prediction(config: KernelPrediction, store: Store) -> None:
     """One file per width and density, then the figure."""
     with user_errors("data"):
-        dataset = build.load_data(config.data)
+        dataset = build.load_images(config.data)
     with store.claimed():
         cells = []
         for width, density in itertools.product(config.widths, config.densities):
@@ -47,8 +47,8 @@ def compare(
     ``distance`` is ``|f_t - prediction| / |y - f_0|`` on the test images.
     """
     n = config.num_images
-    normalise = data.normalise(dataset.mean, dataset.std)
-    x, z = normalise(dataset.x_train[:n]), normalise(dataset.x_test[:n])
+    to_inputs = build.inputs(config.data, dataset)
+    x, z = to_inputs(dataset.x_train[:n]), to_inputs(dataset.x_test[:n])
     y, u = (np.eye(dataset.num_classes)[labels[:n]] - 1 / dataset.num_classes
             for labels in (dataset.y_train, dataset.y_test))  # fmt: skip
     model = mlp((width, width), dataset.num_classes, config.activation)
@@ -56,7 +56,7 @@ def compare(
     mask = masks.ones_like(params)
     pruner = build.make_pruner(dataclasses.replace(config.prune, density=density))
     if pruner is not None and density < 1:
-        batches = build.score_batches(config.prune, config.seed, dataset)
+        batches = build.score_batches(config.prune, config.data, config.seed, dataset)
         key = stream(config.seed, "mask")
         mask, _ = prune(key, pruner, model, params, state, mask, batches, density)
     params = masks.apply(params, mask)

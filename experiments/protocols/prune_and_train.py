@@ -3,12 +3,14 @@
 import time
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from experiments import build
 from experiments.config import PruneAndTrain
 from experiments.kernels import Follower, kernel_of
 from experiments.store import Store
-from ntk_prune import data, masks, training
+from ntk_prune import masks, training
 from ntk_prune.checkpoint import Checkpoints
 from ntk_prune.ntk import diagnostics
 from ntk_prune.pruners import PruneInfo, prune
@@ -19,32 +21,32 @@ from ntk_prune.types import Mask, Params, State
 def prune_and_train(config: PruneAndTrain, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
     setup = build.setup(config)
+    params, state = build.initialise(config.model, stream(config.seed, "init"), setup)
     with store.claimed():
-        params, state = initialise(config, setup)
-        mask = find_mask(config, setup, store, params, state)
-        params = starting_weights(config, setup, params)
-        store.save("params_init", params)
-        follow = follow_kernel(config, setup, store, params, state, mask)
-        final = train(config, setup.training, store, params, state, mask, follow)
-        store.save("params_final", {"params": final.params, "state": final.state})
-        summary = summarise(setup.training, final)
+        final = run_stages(config, setup, store, params, state)
         draw_figures(store)
-        store.finish(summary)
-        print(f"{store.path}: test accuracy {summary['test/accuracy']:.4f}")
+        finish(setup.training, store, final)
 
 
-def initialise(config: PruneAndTrain, setup: build.Setup) -> tuple[Params, State]:
-    """The initial weights of this seed; every method with this seed has the same."""
-    init = jax.jit(setup.model.init)
-    return init(stream(config.seed, "init"), build.example(setup.dataset))
+def run_stages(
+    config: PruneAndTrain, setup: build.Setup, store: Store, params: Params, state: State
+) -> training.TrainState:
+    """Prune, follow the kernel, train: the state at the end."""
+    mask = find_mask(config, setup, store, params, state)
+    params = starting_weights(config, setup, params)
+    store.save("params_init", params)
+    follow = follow_kernel(config, setup, store, params, state, mask)
+    final = train(config, setup.training, store, params, state, mask, follow)
+    store.save("params_final", {"params": final.params, "state": final.state})
+    return final
 
 
 def starting_weights(config: PruneAndTrain, setup: build.Setup, params: Params) -> Params:
-    """What training starts from: ``params``, or other initial weights for that control."""
+    """What training starts from: ``params``, or newly drawn weights for that control."""
     if config.prune.control != "reinit":
         return params
     key = jax.random.fold_in(stream(config.seed, "init"), 1)
-    return jax.jit(setup.model.init)(key, build.example(setup.dataset))[0]
+    return jax.jit(setup.model.init)(key, setup.example)[0]
 
 
 def find_mask(
@@ -63,7 +65,7 @@ def find_mask(
         )
         if config.prune.control == "shuffle":
             mask = masks.shuffle(key, mask)
-    order = build.layers_by_depth(setup.model, build.example(setup.dataset))
+    order = build.layers_by_depth(setup.model, setup.example)
     table = pruning_table(config, mask, info, order)
     print_table(table)
     store.log(0, 0.0, {"prune_seconds": time.perf_counter() - start}, file="timing")
@@ -123,8 +125,9 @@ def follow_kernel(
     """Write the eigenvalues before and after pruning; what follows the kernel from here on."""
     if config.kernel_images == 0:
         return None
-    dataset, n = setup.dataset, config.kernel_images
-    x = data.normalise(dataset.mean, dataset.std)(dataset.x_train[:n])
+    dataset = setup.dataset
+    x, y = dataset.examples(np.arange(config.kernel_images))
+    x = build.inputs(config.data, dataset)(jnp.asarray(x))
     pruned = kernel_of(setup.model, params, state, mask, x)
     if not store.has("spectrum.safetensors"):
         dense = kernel_of(setup.model, params, state, masks.ones_like(params), x)
@@ -133,7 +136,7 @@ def follow_kernel(
             "eigenvalues_pruned": diagnostics.eigenvalues(pruned),
         }
         store.save("spectrum", eigenvalues)
-    return Follower(setup.model, mask, x, dataset.y_train[:n], dataset.num_classes, pruned)
+    return Follower(setup.model, mask, x, y, dataset.num_classes, pruned)
 
 
 def train(
@@ -152,12 +155,7 @@ def train(
             train_state = checkpoints.restore(train_state)
         store.rewind_log(int(train_state.step))
         for epoch in training.fit(
-            train_state,
-            setup.step,
-            *setup.examples,
-            setup.order,
-            setup.num_steps,
-            setup.learning_rate,
+            train_state, setup.step, setup.feed, setup.num_steps, setup.learning_rate
         ):
             train_state = epoch.state
             record(store, epoch, setup.evaluate(train_state.params, train_state.state))
@@ -171,42 +169,37 @@ def train(
 
 def record(store: Store, epoch: training.Epoch, test: dict[str, float]) -> None:
     """Log one epoch: what was learnt, what the test set says, how fast it went."""
-    n = test["n"]
     learnt = {
         "train/loss": epoch.loss,
         "train/accuracy": epoch.accuracy,
         "train/learning_rate": epoch.learning_rate,
     }
+    tested = {f"test/{name}": value for name, value in test.items() if name != "n"}
+    speed = {"images_per_second": epoch.images_per_second}
     store.log(epoch.step, epoch.epoch, learnt)
-    store.log(
-        epoch.step,
-        epoch.epoch,
-        {"test/loss": test["loss"], "test/accuracy": test["accuracy"]},
-        n=n,
-    )
-    store.log(
-        epoch.step, epoch.epoch, {"images_per_second": epoch.images_per_second}, file="timing"
-    )
+    store.log(epoch.step, epoch.epoch, tested, n=test["n"])
+    store.log(epoch.step, epoch.epoch, speed, file="timing")
     print(
         f"epoch {epoch.epoch:g}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.4f}, "
-        f"test accuracy {test['accuracy']:.4f}, {epoch.images_per_second:.0f} images/s",
+        f"{in_words(tested)}, {epoch.images_per_second:.0f} images/s",
         flush=True,
     )
 
 
-def summarise(setup: build.Training, final: training.TrainState) -> dict:
-    """The final numbers. Density is counted on the stored weights, not on the mask."""
-    test = setup.evaluate(final.params, final.state)
+def in_words(tested: dict[str, float]) -> str:
+    """What a network is judged by: its mean IoU, or else its accuracy."""
+    name = "miou" if "test/miou" in tested else "accuracy"
+    return f"test {name} {tested[f'test/{name}']:.4f}"
+
+
+def finish(setup: build.Training, store: Store, final: training.TrainState) -> None:
+    """Write and print the final numbers. Density is counted on the stored weights, not the mask."""
+    tested = {f"test/{k}": v for k, v in setup.evaluate(final.params, final.state).items()}
     weights = masks.leaves(final.params)
     kept = sum(int((w != 0).sum()) for _, w in weights)
-    return {
-        "step": int(final.step),
-        "test/accuracy": test["accuracy"],
-        "test/loss": test["loss"],
-        "test/n": test["n"],
-        "nonzero": kept,
-        "density": kept / sum(w.size for _, w in weights),
-    }
+    density = kept / sum(w.size for _, w in weights)
+    store.finish({"step": int(final.step), **tested, "nonzero": kept, "density": density})
+    print(f"{store.path}: {in_words(tested)}")
 
 
 def draw_figures(store: Store) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import build
@@ -11,7 +12,7 @@ from experiments.config import PruneConfig, Spectrum
 from experiments.errors import user_errors
 from experiments.kernels import kernel_of
 from experiments.store import Store
-from ntk_prune import data, masks
+from ntk_prune import masks
 from ntk_prune.ntk import diagnostics
 from ntk_prune.ntk.empirical import estimate
 from ntk_prune.pruners import PRUNERS, prune
@@ -24,14 +25,15 @@ def spectrum(config: Spectrum, store: Store) -> None:
     """Run the protocol in ``store``; the kernel of a method is not computed twice."""
     with user_errors("data"):
         dataset = build.load_data(config.data)
+    image = build.example(config.data, dataset)
     with user_errors("model"):
-        model = build.make_model(config.model, dataset)
+        model = build.make_model(config.model, dataset, image)
     scored = PruneConfig(num_examples=config.num_examples, batch_size=config.num_examples)
-    batches = build.score_batches(scored, config.seed, dataset)
+    batches = build.score_batches(scored, config.data, config.seed, dataset)
     with store.claimed():
-        params, state = jax.jit(model.init)(stream(config.seed, "init"), build.example(dataset))
-        x = data.normalise(dataset.mean, dataset.std)(dataset.x_train[: config.num_images])
-        y = dataset.y_train[: config.num_images]
+        params, state = jax.jit(model.init)(stream(config.seed, "init"), image)
+        x, y = dataset.examples(np.arange(config.num_images))
+        x = build.inputs(config.data, dataset)(jnp.asarray(x))
         for method in (DENSE, *config.methods):
             if store.has(f"spectrum_{method}.json"):
                 continue
@@ -56,9 +58,10 @@ def spectrum(config: Spectrum, store: Store) -> None:
 def costs(config: Spectrum) -> Iterator[str]:
     """The estimated cost of the dense kernel and of one pruned by magnitude."""
     dataset = build.load_data(config.data)
-    model = build.make_model(config.model, dataset)
-    params, state = jax.jit(model.init)(stream(config.seed, "init"), build.example(dataset))
-    x: Any = jax.ShapeDtypeStruct((config.num_images, *dataset.image_shape), np.float32)
+    image = build.example(config.data, dataset)
+    model = build.make_model(config.model, dataset, image)
+    params, state = jax.jit(model.init)(stream(config.seed, "init"), image)
+    x: Any = jax.ShapeDtypeStruct((config.num_images, *image.shape[1:]), np.float32)
     mask = masks.ones_like(params)
     scores = jax.tree.map(np.abs, params)
     for density in (1.0, config.density):

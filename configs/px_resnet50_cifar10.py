@@ -1,0 +1,18 @@
+"""PX on a pretrained ResNet-50, fine-tuned on CIFAR-10 at 224 pixels.
+
+paper     Iurada, Ciccone and Tommasi, CVPR 2024, arXiv 2406.01820, figure 3: 100 rounds, ten
+          images of every class; 182 epochs, batches of 256, lr 0.1 dropped at 91 and 136
+command   python -m experiments.run --config configs/px_resnet50_cifar10.py
+          --config.data.data_dir=DIR --config.model.weights=FILE
+presets   :moco and :clip (other weights than ImageNet's), :smoke (under a minute, new weights)
+expected  about 93.46 % (ImageNet), 93.11 % (MoCo v2), 93.51 % (CLIP) at
+          density 0.107, digitised from figure 3, which are not printed numbers; not measured here
+"""
+
+from configs import common
+from experiments.config import PruneAndTrain
+
+
+def get_config(preset: str = "paper") -> PruneAndTrain:
+    """The experiment under ``preset``."""
+    return common.pretrained(preset, "cifar10", common.px(0.8**10, 10, 100))

@@ -1,0 +1,76 @@
+"""Fine-tune a pruned pretrained network under a ridge-regression head that stays fixed.
+
+The head is fitted to the one-hot labels on the pretrained features before pruning, so that every
+criterion sees it; training then moves the features only.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import build
+from experiments.config import Transfer
+from experiments.errors import UserError
+from experiments.protocols.prune_and_train import draw_figures, finish, run_stages
+from experiments.store import Store
+from ntk_prune.models import MODELS
+from ntk_prune.streams import stream
+from ntk_prune.types import Array, Params, State
+
+HEAD = "fc"
+
+
+def transfer(config: Transfer, store: Store) -> None:
+    """Run the protocol in ``store``, from where an earlier, killed run stopped."""
+    setup = build.setup(with_fixed_head(config))
+    params, state = build.initialise(config.model, stream(config.seed, "init"), setup)
+    if HEAD not in params:
+        raise UserError(f"model: {config.model.name} has no linear head {HEAD!r} to be fitted")
+    with store.claimed():
+        params = {**params, HEAD: ridge_head(config, setup, params, state)}
+        final = run_stages(with_fixed_head(config), setup, store, params, state)
+        draw_figures(store)
+        finish(setup.training, store, final)
+
+
+def with_fixed_head(config: Transfer) -> Transfer:
+    """The config whose training leaves the head alone."""
+    rates = tuple(dict.fromkeys((*config.train.module_rates, f"{HEAD}=0")))
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, module_rates=rates))
+
+
+def ridge_head(config: Transfer, setup: build.Setup, params: Params, state: State) -> Params:
+    """``argmin sum_i |W z_i + b - onehot(y_i)|^2 + ridge |W|^2`` over the training set."""
+    from sklearn.linear_model import Ridge  # slow to import
+
+    z, y = features(config, setup, params, state)
+    targets = np.eye(setup.dataset.num_classes)[y]
+    fitted = Ridge(alpha=config.ridge).fit(z, targets)
+    return {
+        "kernel": jnp.asarray(fitted.coef_.T, jnp.float32),
+        "bias": jnp.asarray(fitted.intercept_, jnp.float32),
+    }
+
+
+def features(
+    config: Transfer, setup: build.Setup, params: Params, state: State
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the head sees of every training image, ``[n, d]``, and the labels ``[n]``.
+
+    Read through the same network with a head of ``d`` outputs that is the identity.
+    """
+    dim = params[HEAD]["kernel"].shape[0]
+    model = MODELS[config.model.name](**vars(config.model.options), num_classes=dim)
+    identity = {"kernel": jnp.eye(dim), "bias": jnp.zeros(dim)}
+    to_inputs = build.inputs(config.data, setup.dataset)
+
+    @jax.jit
+    def read(x: Array) -> Array:
+        return model.apply({**params, HEAD: identity}, state, to_inputs(x), train=False)[0]
+
+    n, size = setup.dataset.num_train, config.train.eval_batch_size
+    parts = [setup.dataset.examples(np.arange(i, min(i + size, n))) for i in range(0, n, size)]
+    z = np.concatenate([np.asarray(read(jnp.asarray(x))) for x, _ in parts])
+    return z, np.concatenate([y for _, y in parts])
