@@ -11,7 +11,6 @@ from tiny_problem import KEY, flat, random_variables, same
 from ntk_prune import masks
 from ntk_prune.gates import PLAIN, Open
 from ntk_prune.models import convnet, linen, mlp, resnet
-from ntk_prune.ntk.squares import squared_gradients
 from ntk_prune.pruners import paths, prune, px, pxact, synflow_l2
 from ntk_prune.pruners.px import saliency
 from ntk_prune.pruners.synflow_l2 import saliency as synflow_l2_saliency
@@ -176,24 +175,6 @@ def test_scores_do_not_depend_on_the_split_into_batches(pruner):
     whole, *others = (flat(pruner.score(KEY, model, params, {}, mask, b)) for b in splits)
     for scores in others:
         same(scores, whole)
-
-
-def test_squared_gradients_are_diagonals_of_the_jacobian():
-    x = jax.random.normal(KEY, (5, 6, 6, 1), jnp.float64)
-    y = jnp.array([0, 1, 2, 1, 1])
-    params, state = random_variables(NORMED, x)
-    scores = jax.tree.map(lambda p: jax.random.uniform(KEY, p.shape), params)
-    mask = masks.keep_top(scores, masks.ones_like(params), 0.6)
-
-    @jax.jit
-    @jax.jacrev
-    def jacobian(params):
-        logits, _ = NORMED.apply(masks.apply(params, mask), state, x, train=False)
-        return logits[jnp.arange(5), y]
-
-    expected = jax.tree.map(lambda j: jnp.square(j).sum(0), jacobian(params))
-    squares = squared_gradients(NORMED, params, x, y, state=state, mask=mask, wrt="all", chunk=2)
-    jax.tree.map(same, squares, expected)
 
 
 def correlation(a, b) -> float:
