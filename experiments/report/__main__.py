@@ -1,10 +1,12 @@
-"""Make the report: ``python -m experiments.report RUN_DIR... [--out DIR]``."""
+"""Make the report: ``python -m experiments.report RUN_DIR... [--reference NAME...]``."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from experiments.errors import UserError
+from experiments.report import references
+from experiments.report.references import Reference
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,27 +16,36 @@ def main(argv: list[str] | None = None) -> int:
         description="Tables and figures of finished runs as one HTML page.",
     )
     parser.add_argument(
-        "directories", nargs="+", type=Path, metavar="RUN_DIR", help="runs, or parents of runs"
+        "directories", nargs="*", type=Path, metavar="RUN_DIR", help="runs, or parents of runs"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: RUN_DIR/report")
+    parser.add_argument(
+        "--reference", nargs="+", default=[], metavar="NAME",
+        help="published curves to lay under the accuracies; 'list' shows their names",
+    )  # fmt: skip
     arguments = parser.parse_args(argv)
-    out = arguments.out or arguments.directories[0] / "report"
     try:
-        print(_report(arguments.directories, out))
+        if arguments.reference == ["list"]:
+            print(references.describe())
+            return 0
+        if not arguments.directories:
+            raise UserError("no run directories given; see --help")
+        out = arguments.out or arguments.directories[0] / "report"
+        print(_report(arguments.directories, out, references.load(arguments.reference)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _report(directories: list[Path], out: Path) -> Path:
+def _report(directories: list[Path], out: Path, published: list[Reference]) -> Path:
     try:
         from experiments.report import page, runs
     except ImportError as error:
         raise UserError(f"{error}; the report needs pandas, matplotlib, jinja2 and scipy") from None
     found = runs.find(directories)
     try:
-        return page.write(found, out)
+        return page.write(found, out, published)
     except OSError as error:
         raise UserError(f"cannot write the report to {out}: {error.strerror or error}") from None
 

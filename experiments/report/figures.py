@@ -1,16 +1,14 @@
 """Runs -> matplotlib figures. Nothing here touches pyplot or any global state.
 
-Every mean is over seeds, every interval a Student-t 95 % interval, every accuracy in per cent.
-Runs without the data of a figure are left out; ValueError when that leaves none.
+Every mean is over seeds, every interval a Student-t 95 % interval, every accuracy and mIoU
+in per cent. Runs without the data of a figure are left out; ValueError when that leaves none.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from experiments.report import panels, style, tables
 from experiments.report.panels import Look
@@ -19,19 +17,6 @@ from experiments.report.runs import Frame, Run
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-def _styled(draw: Callable[..., "Figure"]) -> Callable[..., "Figure"]:
-    @wraps(draw)
-    def styled(runs: Sequence[Run]) -> "Figure":
-        import matplotlib
-
-        with matplotlib.rc_context(style.RC):
-            figure = draw(runs)
-            figure.draw_without_rendering()  # ticks take their style when they are made
-        return figure
-
-    return styled
 
 
 def save(figure: "Figure", path: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
@@ -49,75 +34,9 @@ def save(figure: "Figure", path: Path, formats: Sequence[str] = ("png",)) -> lis
     return files
 
 
-@_styled
-def accuracy_vs_density(runs: Sequence[Run]) -> "Figure":
-    """Final test accuracy against density: mean, interval, every seed; dense as a dashed line."""
-    table = panels.require(tables.summary(runs), "a test accuracy")
-    seeds = tables.overview(runs)
-    groups = list(table.groupby(["data", "model"], sort=False))
-    figure, axes = panels.grid(1, len(groups), width=6.2 if len(groups) == 1 else 4.4, height=4.3)
-    looks = panels.looks(table)
-    for ax, ((data, model), group) in zip(axes.flat, groups, strict=True):
-        here = seeds[(seeds["data"] == data) & (seeds["model"] == model)]
-        pruned = [label for label in looks if label in set(group["method"][group["density"] < 1])]
-        for i, label in enumerate(pruned):
-            shift = 1.025 ** (i - (len(pruned) - 1) / 2)  # so that intervals do not hide each other
-            _accuracy_line(ax, group, here, label, looks[label], shift)
-        for _, dense in group[group["density"] == 1].iterrows():
-            _dense_line(ax, dense, looks[dense["method"]])
-        ax.set_title(style.plain(f"{data}, {model}, {panels.in_words(group['n'])}"))
-        _density_axis(ax, group.loc[group["density"] < 1, "achieved"])
-    axes.flat[0].set_ylabel("test accuracy (%)")
-    panels.legend(figure, looks)
-    return figure
-
-
-def _accuracy_line(ax: "Axes", group, seeds, label: str, look: Look, shift: float):
-    line = group[group["method"] == label].sort_values("density")
-    half_width = line["half_width"].astype(float).to_numpy() * 100
-    x = line["achieved"] * shift
-    line_look = {**look, "marker": None, "linewidth": 1.2}
-    ax.errorbar(x, line["mean"] * 100, half_width, capsize=2.5, elinewidth=0.9, **line_look)
-    dots = seeds[seeds["method"] == label]
-    x = (dots["kept"] / dots["total"]).astype(float) * shift
-    ax.plot(x, dots["test_accuracy"] * 100, **{**look, "linestyle": "none", "markersize": 3.8})
-
-
-def _dense_line(ax: "Axes", dense: Frame, look: Look) -> None:
-    ax.axhline(dense["mean"] * 100, **look)
-    if pd.notna(dense["half_width"]):
-        low, high = (dense["mean"] + side * dense["half_width"] for side in (-1, 1))
-        ax.axhspan(low * 100, high * 100, color=style.DENSE, alpha=0.08, linewidth=0)
-
-
-def _density_axis(ax: "Axes", densities: Frame) -> None:
-    """Log axis in per cent, sparser to the right, with a tick at every density if they are few."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
-
-    ax.set_xscale("log")
-    levels = _apart(sorted(densities.dropna()))
-    ax.xaxis.set_major_locator(
-        FixedLocator(levels) if 0 < len(levels) <= 9 else LogLocator(subs=(1, 2, 5))
-    )
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.3g}"))
-    if len(levels):
-        ax.set_xlim(max(levels) * 1.25, min(levels) / 1.25)
-    ax.set_xlabel("density: weights kept (%)")
-
-
-def _apart(levels: list[float], factor: float = 1.05) -> list[float]:
-    """The levels that differ by more than rounding."""
-    kept: list[float] = []
-    for level in levels:
-        if not kept or level > factor * kept[-1]:
-            kept.append(level)
-    return kept
-
-
-@_styled
+@panels.styled
 def learning_curves(runs: Sequence[Run]) -> "Figure":
-    """Loss and accuracy against epochs, a row per density; thin lines are seeds, thick means."""
+    """Losses and shares against epochs, a row per density; thin lines are seeds, thick means."""
     frame = panels.require(tables.curves(runs), "losses or accuracies")
     names = [name for name in tables.CURVES if name in set(frame["name"])]
     rows = panels.levels(frame, with_dense=True)
@@ -126,11 +45,11 @@ def learning_curves(runs: Sequence[Run]) -> "Figure":
     for row, (title, group) in zip(axes, rows, strict=True):
         for ax, name in zip(row, names, strict=True):
             _curves(ax, group[group["name"] == name], looks)
-            ax.set_ylabel(name.replace("/", " ") + " (%)" * name.endswith("accuracy"))
+            ax.set_ylabel(tables.heading(name))
         row[0].set_title(style.plain(f"{title}, {panels.replicates(group)}"))
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
-    for kind in ("loss", "accuracy"):
+    for kind in ("loss", "accuracy", "miou"):
         columns = [i for i, name in enumerate(names) if name.endswith(kind)]
         _focus(axes[:, columns].flat, frame[frame["name"].isin(names)], kind)
     panels.legend(figure, panels.without_markers(looks))
@@ -138,7 +57,7 @@ def learning_curves(runs: Sequence[Run]) -> "Figure":
 
 
 def _curves(ax: "Axes", group: Frame, looks: dict[str, Look]) -> None:
-    scale = 100 if "accuracy" in "".join(group["name"].unique()) else 1
+    scale = 100 if group["name"].map(tables.is_share).any() else 1
     for label, look in panels.present(looks, group):
         line = group[group["method"] == label]
         look = {**look, "marker": None}
@@ -156,13 +75,13 @@ def _focus(axes: Iterable["Axes"], frame: Frame, kind: str) -> None:
         return
     steep = 0.1 if frame["epoch"].nunique() >= 20 else 0
     clipped = values.quantile([0, 1 - steep] if kind == "loss" else [steep, 1])
-    low, high = (100 if kind == "accuracy" else 1) * clipped.to_numpy()
+    low, high = (1 if kind == "loss" else 100) * clipped.to_numpy()
     margin = 0.08 * (high - low)
     for ax in axes:
         ax.set_ylim(low - margin, high + margin)
 
 
-@_styled
+@panels.styled
 def layer_density(runs: Sequence[Run]) -> "Figure":
     """Kept share of every layer against depth; a cross on the floor is a collapsed layer."""
     frame = panels.require(tables.layers(runs), "a table of layers")
@@ -214,7 +133,7 @@ def _layer_line(ax: "Axes", line: Frame, look: Look, floor: float) -> None:
         ax.plot(collapsed, [floor] * len(collapsed), **crosses, markeredgewidth=1.5, clip_on=False)
 
 
-@_styled
+@panels.styled
 def spectrum(runs: Sequence[Run]) -> "Figure":
     """Eigenvalues of the NTK at initialisation by rank, before and after pruning, log-log.
 
@@ -249,7 +168,7 @@ def spectrum(runs: Sequence[Run]) -> "Figure":
     return figure
 
 
-@_styled
+@panels.styled
 def eigenvalues(spectra: Mapping[str, np.ndarray]) -> "Figure":
     """Eigenvalues of the NTK by rank, log-log, one line per method; ``dense`` is drawn in grey.
 

@@ -2,23 +2,26 @@
 
 import base64
 import dataclasses
-import math
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
-import pandas as pd
 
-from experiments.report import figures, panels, tables
-from experiments.report.runs import Frame, Run
+from experiments.report import accuracy, figures, page_tables, panels, tables
+from experiments.report.page_tables import Table
+from experiments.report.references import Reference
+from experiments.report.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _CAPTIONS = {
-    "accuracy_vs_density": "Test accuracy after the last epoch against density. Lines: means over "
-    "seeds; bars: Student-t 95 % intervals (none for one seed); points: every seed, moved sideways "
-    "a little so that methods do not hide each other; dashed: the dense network with its interval.",
+    "accuracy_vs_density": "Results on the test set after the last epoch against density. Lines: "
+    "means over seeds; bars: Student-t 95 % intervals (none for one seed); points: every seed, "
+    "moved sideways a little so that methods do not hide each other; dashed: the dense network "
+    "with its interval.",
     "layer_density": "Kept weights of every layer. Thin lines: seeds; thick: their mean; grey: the "
     "density of the whole network; crosses: layers with nothing left in at least one seed.",
     "spectrum": "Eigenvalues of the empirical NTK at initialisation before (dense) and after "
@@ -27,17 +30,10 @@ _CAPTIONS = {
     "leave the panel.",
 }
 
-
-_NOTHING = "\N{EN DASH}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Column heads and rows of texts. ``numbers`` are the indices of right-aligned columns."""
-
-    heads: list[str]
-    rows: list[list[str]]
-    numbers: tuple[int, ...] = ()
+_PUBLISHED = (
+    "Thin and pale, not measured here: {}. Their bars, where they have any, are printed standard "
+    "deviations; hollow dots are rougher readings."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,21 +55,22 @@ class Other:
     numbers: Table
 
 
-def write(runs: Sequence[Run], out: Path) -> Path:
-    """Write ``out/index.html`` and the figures; returns the page. Raises OSError."""
+def write(runs: Sequence[Run], out: Path, published: Sequence[Reference] = ()) -> Path:
+    """Write ``out/index.html`` and the figures; returns the page.
+
+    ``published`` curves are laid under the accuracies. Raises OSError; UserError when a published
+    curve fits none of the runs.
+    """
     out.mkdir(parents=True, exist_ok=True)
     others = [_other(run) for run in runs if not run.trains]
     runs = [run for run in runs if run.trains]
     finished = tables.replicates(runs)
     unfinished = [run for run in runs if not run.finished]
-    pictures = [
-        _picture(draw, group, name, out, "")
-        for draw, group, name in _figures(finished)
-    ]  # fmt: skip
+    pictures = list(_pictures(finished, out, published))
     if len(tables.curves(unfinished)):
-        note = "Unfinished runs, so far."
-        name = "unfinished_learning_curves"
-        pictures.append(_picture(figures.learning_curves, unfinished, name, out, note))
+        figure = figures.learning_curves(unfinished)
+        caption = f"Unfinished runs, so far. {_caption('learning_curves', unfinished)}"
+        pictures.append(_picture(figure, out, "unfinished_learning_curves", caption))
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -84,13 +81,15 @@ def write(runs: Sequence[Run], out: Path) -> Path:
     page = out / "index.html"
     html = template.render(
         counts=_counts(runs) + f", {len(others)} of other protocols" * bool(others),
-        results=_results(finished),
+        measures=" or ".join(tables.measures(runs)),
+        results=page_tables.results(finished),
+        published=[(r.label, r.source, page_tables.published(r)) for r in published],
         pictures=pictures,
         others=others,
-        layers=list(_layer_tables(finished)),
-        runs=_runs(runs),
-        configs=_configs(runs),
-        environments=_environments(runs),
+        layers=list(page_tables.layer_tables(finished)),
+        runs=page_tables.runs(runs),
+        configs=page_tables.configs(runs),
+        environments=page_tables.environments(runs),
     )
     page.write_text(html, encoding="utf-8")
     return page
@@ -115,19 +114,28 @@ def _plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _figures(runs: Sequence[Run]) -> Iterator[tuple[Callable, list[Run], str]]:
-    """``(figure function, runs, name)`` of every figure that these runs have data for."""
-    if tables.summary(runs)["density"].nunique() > 1:
-        yield figures.accuracy_vs_density, list(runs), "accuracy_vs_density"
+def _pictures(runs: Sequence[Run], out: Path, published: Sequence[Reference]) -> Iterator[Picture]:
+    """Every figure that these runs have data for."""
+    table = tables.summary(runs)
+    if table["density"].nunique() > 1 or (published and len(table)):
+        figure = accuracy.accuracy_vs_density(runs, published)
+        caption = _caption("accuracy_vs_density", runs)
+        if published:
+            caption += " " + _PUBLISHED.format("; ".join(r.label for r in published))
+        yield _picture(figure, out, "accuracy_vs_density", caption)
     groups = _by_network(runs)
     for network, group in groups.items():
         suffix = "_" + re.sub(r"[^a-z0-9]+", "_", network.lower()) if len(groups) > 1 else ""
+        drawn = []
         if any(run.pruning and tables.target_density(run) < 1 for run in group):
-            yield figures.layer_density, group, f"layer_density{suffix}"
+            drawn.append(figures.layer_density)
         if any(run.spectrum for run in group):
-            yield figures.spectrum, group, f"spectrum{suffix}"
+            drawn.append(figures.spectrum)
         if len(tables.curves(group)):
-            yield figures.learning_curves, group, f"learning_curves{suffix}"
+            drawn.append(figures.learning_curves)
+        for draw in drawn:
+            kind = draw.__name__
+            yield _picture(draw(group), out, f"{kind}{suffix}", _caption(kind, group))
 
 
 def _by_network(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -138,14 +146,16 @@ def _by_network(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return groups
 
 
-def _picture(draw: Callable, runs: list[Run], name: str, out: Path, note: str) -> Picture:
-    figure = draw(runs)
-    png, _ = figures.save(figure, out / name, ("png", "pdf"))
+def _caption(kind: str, runs: Sequence[Run]) -> str:
     seeds = tables.labels(runs).groupby(tables.EXPERIMENT)["seed"].nunique()
     where = "; ".join(_by_network(runs))
-    caption = f"{note} {_CAPTIONS[draw.__name__]} {where}; {panels.in_words(seeds)} per line."
+    return f"{_CAPTIONS[kind]} {where}; {panels.in_words(seeds)} per line."
+
+
+def _picture(figure: "Figure", out: Path, name: str, caption: str) -> Picture:
+    png, _ = figures.save(figure, out / name, ("png", "pdf"))
     encoded = base64.b64encode(png.read_bytes()).decode()
-    return Picture(name, caption.strip(), figure.get_figwidth(), encoded)
+    return Picture(name, caption, figure.get_figwidth(), encoded)
 
 
 def _counts(runs: Sequence[Run]) -> str:
@@ -156,116 +166,3 @@ def _counts(runs: Sequence[Run]) -> str:
     parts += [f"{unfinished} unfinished (in no mean)"] * bool(unfinished)
     parts += [f"{repeated} repeating another run's config and seed (in no mean)"] * bool(repeated)
     return ", ".join(parts)
-
-
-def _results(runs: Sequence[Run]) -> Table:
-    heads = ["data", "model", "method", "density (%)", "weights kept (%)", "test accuracy (%)", "n"]
-    frame = tables.summary(runs).sort_values(
-        ["data", "model", "density", "mean"], ascending=[True, True, False, False]
-    )
-    rows = [
-        [row.data, row.model, row.method, per_cent(row.density), per_cent(row.achieved),
-         with_interval(row.mean, row.half_width), str(row.n)]
-        for row in frame.itertuples()
-    ]  # fmt: skip
-    return Table(heads, rows, (3, 4, 5, 6))
-
-
-def per_cent(share: float | None) -> str:
-    """``10.74`` for 0.107374, ``0.05`` for 0.0005; a dash where there is no number."""
-    if share is None or math.isnan(share):
-        return _NOTHING
-    return f"{100 * share:.2f}" if share >= 0.001 or share == 0 else f"{100 * share:.2g}"
-
-
-def with_interval(mean: float, half_width: float | None) -> str:
-    """``91.23 ± 0.45`` in per cent; one seed has no interval."""
-    interval = "" if half_width is None or math.isnan(half_width) else f" ± {100 * half_width:.2f}"
-    return f"{100 * mean:.2f}{interval}"
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return _NOTHING if value is None or math.isnan(value) else f"{value:.{digits}g}"
-
-
-def _runs(runs: Sequence[Run]) -> Table:
-    paths = [run.path.absolute() for run in runs]
-    common = os.path.commonpath([path.parent for path in paths]) if paths else ""
-    heads = [f"run in {common}", "status", "method", "density (%)", "kept / total", "seed",
-             "test accuracy (%)", "train loss", "epochs", "pruning (s)", "hardware"]  # fmt: skip
-    rows = [
-        [str(path.relative_to(common)), row.status, row.method, per_cent(row.density),
-         _fraction(row.kept, row.total), str(row.seed), per_cent(row.test_accuracy),
-         _number(row.train_loss), _number(row.epochs), _number(row.prune_seconds, 3), row.hardware]
-        for path, row in zip(paths, tables.overview(runs).itertuples(), strict=True)
-    ]  # fmt: skip
-    return Table(heads, rows, (3, 4, 5, 6, 7, 8, 9))
-
-
-def _fraction(kept: float | None, total: float | None) -> str:
-    if kept is None or total is None or math.isnan(kept):
-        return _NOTHING
-    return f"{int(kept):,} / {int(total):,}"
-
-
-def _layer_tables(runs: Sequence[Run]) -> Iterator[tuple[str, int, Table]]:
-    """``(title, number of collapsed layers, table)`` of every pruned experiment."""
-    frame = tables.layers(runs)
-    if not len(frame):
-        return
-    pruned = frame[frame["density"] < 1].sort_values("density", ascending=False, kind="stable")
-    for key, group in pruned.groupby(tables.EXPERIMENT, sort=False):
-        data, model, method, density = key
-        collapsed = group.groupby("depth")["collapsed"].any()
-        title = f"{method} at {per_cent(density)} %: {data}, {model}"
-        yield title, int(collapsed.sum()), _layer_table(group)
-
-
-def _layer_table(group: Frame) -> Table:
-    kept = group.pivot_table(index="depth", columns="seed", values="kept", aggfunc="first")
-    first = group.drop_duplicates("depth").set_index("depth")
-    heads = [
-        "layer",
-        "shape",
-        "total",
-        *(f"kept, seed {seed}" for seed in kept.columns),
-        "kept (%)",
-    ]
-    rows = [
-        [layer.layer, " \N{MULTIPLICATION SIGN} ".join(map(str, layer.shape)), f"{layer.total:,}",
-         *(_kept(value) for value in kept.loc[depth]),
-         per_cent(kept.loc[depth].mean() / layer.total)]
-        for depth, layer in zip(first.index, first.itertuples(), strict=True)
-    ]  # fmt: skip
-    return Table(heads, rows, tuple(range(2, len(heads))))
-
-
-def _kept(value: float) -> str:
-    if math.isnan(value):
-        return _NOTHING
-    return "0, collapsed" if value == 0 else f"{value:,.0f}"
-
-
-def _configs(runs: Sequence[Run]) -> Table:
-    frame = tables.configs(runs)
-    return Table(list(frame.columns), [[_text(v) for v in row] for row in frame.to_numpy()])
-
-
-def _text(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _environments(runs: Sequence[Run]) -> Table:
-    """What the runs were made with: every different value and how many runs have it."""
-    rows = []
-    for name, read in {
-        "hardware": tables.hardware,
-        "commit": lambda run: run.env.get("commit"),
-        "python": lambda run: run.env.get("python"),
-        "jax": lambda run: run.env.get("versions", {}).get("jax"),
-        "flax": lambda run: run.env.get("versions", {}).get("flax"),
-        "ntk_prune": lambda run: run.env.get("versions", {}).get("ntk_prune"),
-    }.items():
-        counts = pd.Series([str(read(run) or "unknown") for run in runs]).value_counts()
-        rows += [[name, str(value), str(count)] for value, count in counts.items()]
-    return Table(["", "value", "runs"], rows, (2,))

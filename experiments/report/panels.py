@@ -1,6 +1,8 @@
 """What the figures share: a grid with one panel per density, one legend, one look per method."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from experiments.report import style
@@ -11,6 +13,21 @@ if TYPE_CHECKING:
 
 Look = dict[str, Any]
 """Keywords of ``Axes.plot``."""
+
+
+def styled(draw: Callable[..., "Figure"]) -> Callable[..., "Figure"]:
+    """``draw`` under this project's style, whatever style the caller has set."""
+
+    @functools.wraps(draw)
+    def drawn(*args, **kwargs) -> "Figure":
+        import matplotlib
+
+        with matplotlib.rc_context(style.RC):
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()  # ticks take their style when they are made
+        return figure
+
+    return drawn
 
 
 def in_words(counts: Frame) -> str:

@@ -19,6 +19,7 @@ Frame = Any
 _RECORD = ("step", "epoch", "name", "value")
 _PRUNING = ("kept", "total", "layers", "collapsed")
 _LAYER = ("name", "shape", "kept", "total")
+_TRAINING = ("prune_and_train", "transfer", "segmentation")
 _SPECTRUM = ("eigenvalues_dense", "eigenvalues_pruned")
 
 
@@ -47,7 +48,13 @@ class Run:
     @property
     def trains(self) -> bool:
         """Whether the run prunes and trains a network; other protocols have their own figures."""
-        return self.config.get("protocol") == "prune_and_train"
+        return self.config.get("protocol") in _TRAINING
+
+    @property
+    def measure(self) -> str:
+        """The metric that the network is judged by."""
+        segments = self.config.get("protocol") == "segmentation"
+        return "test/miou" if segments else "test/accuracy"
 
     @property
     def finished(self) -> bool:

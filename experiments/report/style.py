@@ -29,11 +29,26 @@ RC: Any = {
 
 DENSE = "#333333"
 
-# Okabe-Ito without its yellow, each with its own marker; a method looks the same in every figure.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7A5195", "#8C6D31")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_METHODS = ("ntksap", "snip", "synflow", "grasp", "random", "magnitude", "itersnip", "px")
+# Okabe-Ito without its yellow, then four more, each with its own marker; a method looks the same in
+# every figure.
+_COLORS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9",
+    "#E69F00", "#7A5195", "#882255", "#332288", "#8C6D31",
+)  # fmt: skip
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+_METHODS = (
+    "ntksap", "snip", "synflow", "grasp", "random",
+    "magnitude", "itersnip", "px", "pxact", "synflow_l2",
+)  # fmt: skip
 _LINES = {"none": "-", "shuffle": (0, (4, 1.5)), "reinit": (0, (1, 1.2)), "invert": "-."}
+
+CLASSES = (
+    "#141414", *_COLORS, "#AAEA6A", "#FF556A", "#2A8000", "#FFD495", "#00EAEA", "#8080FF",
+    "#15EA95", "#FF95FF", "#959500", "#D4BFFF", "#AAD495", "#800000",
+)  # fmt: skip
+"""Colours of what a picture shows, by class; the first is mostly the background."""
+
+_DASHES = ((0, (4, 1.8)), (0, (1.2, 1.3)), (0, (7, 1.5, 1.2, 1.5)), (0, (2.5, 0.8)))
 
 
 def line_styles(methods: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, Any]]:
@@ -62,6 +77,13 @@ def line_styles(methods: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, 
             "markersize": 4.5,
         }
     return styles
+
+
+def published(look: dict[str, Any], number: int) -> dict[str, Any]:
+    """``look`` as a thin, pale, dashed line without markers; one dash pattern per source."""
+    dashes = _DASHES[number % len(_DASHES)]
+    pale = {"linestyle": dashes, "linewidth": 0.9, "alpha": 0.6, "marker": None, "zorder": 1.5}
+    return {"color": look["color"], **pale}
 
 
 def _rank(triple: tuple[str, str, str]) -> tuple[int, str, str, str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -12,13 +13,18 @@ from experiments.report.statistics import mean_interval
 EXPERIMENT = ["data", "model", "method", "density"]
 """The columns that say which runs are replicates of one another."""
 
-CURVES = ("train/loss", "test/loss", "train/accuracy", "test/accuracy")
+PANEL = ["data", "model", "measure"]
+"""The columns that say which experiments can be compared with one another."""
+
+CURVES = ("train/loss", "test/loss", "train/accuracy", "test/accuracy", "test/miou")
 """The metrics that make learning curves."""
 
 # Fields that may differ between replicates: none of them changes what is computed.
 _IMMATERIAL = (
     "seed",
+    "pictures",
     "data.cache_dir",
+    "data.num_workers",
     "train.parallel",
     "train.num_devices",
     "train.steps_per_call",
@@ -50,7 +56,7 @@ def material(run: Run) -> dict[str, Any]:
         name: value
         for name, value in flat.items()
         if name not in _IMMATERIAL
-        and not (name == "data.data_dir" and flat.get("data.name") != "folder")
+        and not (name == "data.data_dir" and not _own_images(run))
         and not (dense and name.startswith("prune."))
     }
 
@@ -59,6 +65,25 @@ def differing(configs: Sequence[dict[str, Any]]) -> list[str]:
     """The names whose values are not the same in all of ``configs``, in their order."""
     names = dict.fromkeys(name for config in configs for name in config)
     return [n for n in names if len({json.dumps(c.get(n), default=str) for c in configs}) > 1]
+
+
+def _own_images(run: Run) -> bool:
+    """Whether the folder says what the data are, and not only where they lie."""
+    return str(run.config.get("data", {}).get("name")).endswith("folder")
+
+
+def heading(metric: str) -> str:
+    """The metric as a column or an axis names it; shares are shown in per cent.
+
+    >>> heading("test/miou"), heading("train/loss")
+    ('test mIoU (%)', 'train loss')
+    """
+    return metric.replace("/", " ").replace("miou", "mIoU") + " (%)" * is_share(metric)
+
+
+def is_share(metric: str) -> bool:
+    """Whether the metric lies in [0, 1]: an accuracy or a mean IoU."""
+    return metric.endswith(("accuracy", "miou"))
 
 
 def method_of(run: Run) -> str:
@@ -94,7 +119,7 @@ def _text(value: Any) -> str:
 
 
 def labels(runs: Sequence[Run]) -> Frame:
-    """data, model, base method, control, method (readable, unique) and density of every run.
+    """data, model, measure, base method, control, method (readable, unique), density and seed.
 
     Runs of one method whose configs differ in anything but density and seed get that difference
     into their method label, so that only true replicates share a row or a line.
@@ -102,7 +127,8 @@ def labels(runs: Sequence[Run]) -> Frame:
     frame = pd.DataFrame(
         {
             "data": [_data_label(run) for run in runs],
-            "model": [_describe(run.config.get("model", {})) for run in runs],
+            "model": [_model_label(run) for run in runs],
+            "measure": [run.measure for run in runs],
             "base": [method_of(run) for run in runs],
             "control": ["none" if method_of(run) == "dense" else control_of(run) for run in runs],
             "density": [target_density(run) for run in runs],
@@ -120,9 +146,16 @@ def labels(runs: Sequence[Run]) -> Frame:
 
 
 def _data_label(run: Run) -> str:
-    data = run.config.get("data", {})
-    hidden = ("cache_dir",) if data.get("name") == "folder" else ("cache_dir", "data_dir")
-    return _describe(data, hidden)
+    hidden = ("cache_dir", "num_workers", *["data_dir"] * (not _own_images(run)))
+    return _describe(run.config.get("data", {}), hidden)
+
+
+def _model_label(run: Run) -> str:
+    """Pretrained weights stand in it as the name of their file."""
+    model = dict(run.config.get("model", {}))
+    weights = model.get("weights")
+    model["weights"] = PurePath(weights).stem if weights else None
+    return _describe(model, ("weights_source",))
 
 
 def _method_label(base: str, run: Run, settings: list[str]) -> str:
@@ -137,7 +170,7 @@ def overview(runs: Sequence[Run]) -> Frame:
     pruned = [run.pruning or {} for run in runs]
     frame["kept"] = [p.get("kept") for p in pruned]
     frame["total"] = [p.get("total") for p in pruned]
-    frame["test_accuracy"] = [run.last("test/accuracy") for run in runs]
+    frame["result"] = [run.last(run.measure) for run in runs]
     frame["train_loss"] = [run.last("train/loss") for run in runs]
     frame["epochs"] = [run.metrics["epoch"].max() for run in runs]
     frame["prune_seconds"] = [run.last("prune_seconds") for run in runs]
@@ -178,18 +211,24 @@ def replicates(runs: Sequence[Run]) -> list[Run]:
 def summary(runs: Sequence[Run]) -> Frame:
     """One row per experiment: mean, Student-t half width (None for n = 1) and n over its seeds."""
     rows = []
-    frame = overview(runs).dropna(subset=["test_accuracy"])
-    for key, group in frame.groupby(EXPERIMENT, sort=False):
-        mean, half_width, n = mean_interval(group["test_accuracy"])
+    frame = overview(runs).dropna(subset=["result"])
+    keys = [*EXPERIMENT, "measure"]
+    for key, group in frame.groupby(keys, sort=False):
+        mean, half_width, n = mean_interval(group["result"])
         first = group.iloc[0]
         rows.append(
-            dict(zip(EXPERIMENT, key, strict=True))
+            dict(zip(keys, key, strict=True))
             | {"base": first["base"], "control": first["control"]}
             | {"achieved": (group["kept"] / group["total"]).astype(float).mean()}
             | {"mean": mean, "half_width": half_width, "n": n}
         )
-    columns = [*EXPERIMENT, "base", "control", "achieved", "mean", "half_width", "n"]
+    columns = [*keys, "base", "control", "achieved", "mean", "half_width", "n"]
     return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def measures(runs: Sequence[Run]) -> list[str]:
+    """What these runs are judged by, in words: ``["test accuracy"]``."""
+    return [heading(m).removesuffix(" (%)") for m in dict.fromkeys(run.measure for run in runs)]
 
 
 def layers(runs: Sequence[Run]) -> Frame:

@@ -9,13 +9,19 @@ from html.parser import HTMLParser
 import pytest
 from report_runs import write_run, write_sweep
 
-from experiments.report import figures, runs
+from experiments.report import accuracy, figures, runs
 from experiments.report.__main__ import main
-from experiments.report.page import per_cent, with_interval
+from experiments.report.page_tables import per_cent, with_interval
 from experiments.report.style import line_styles
+from ntk_prune.pruners import PRUNERS
 
 HOSTILE = '<script>alert(1)</script> $x_{$ & "q"'
-FIGURES = ("accuracy_vs_density", "learning_curves", "layer_density", "spectrum")
+FIGURES = {
+    "accuracy_vs_density": accuracy.accuracy_vs_density,
+    "learning_curves": figures.learning_curves,
+    "layer_density": figures.layer_density,
+    "spectrum": figures.spectrum,
+}
 
 
 class Links(HTMLParser):
@@ -91,7 +97,7 @@ def test_every_figure_lies_beside_the_page(page, sweep):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_repeat_to_the_byte(one_method, tmp_path, name):
-    draw, kinds = getattr(figures, name), ("png", "pdf")
+    draw, kinds = FIGURES[name], ("png", "pdf")
     first = figures.save(draw(one_method), tmp_path / "v.1", kinds)
     second = figures.save(draw(one_method), tmp_path / "v.2", kinds)
     assert [file.name for file in first] == ["v.1.png", "v.1.pdf"]
@@ -102,7 +108,7 @@ def test_figures_repeat_to_the_byte(one_method, tmp_path, name):
 def test_figures_of_runs_without_anything_to_draw(name, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="nothing to draw"):
-        getattr(figures, name)(runs.find([tmp_path]))
+        FIGURES[name](runs.find([tmp_path]))
 
 
 def test_one_seed_has_no_interval(tmp_path):
@@ -129,7 +135,7 @@ def test_only_unfinished_runs(tmp_path):
     write_run(tmp_path / "run", done=False)
     assert main([str(tmp_path)]) == 0
     html = (tmp_path / "report" / "index.html").read_text()
-    assert "No finished run has a test accuracy yet." in html
+    assert "No finished run has been tested yet." in html
     assert "Unfinished runs, so far." in html
 
 
@@ -142,6 +148,38 @@ def test_two_networks_get_a_figure_each(tmp_path):
         "learning_curves_digits_lenet5_width_1",
         "learning_curves_mnist_lenet5_width_1",
     }
+
+
+def test_segmentation_is_judged_by_its_mean_iou(tmp_path):
+    write_run(tmp_path / "a", data="voc2012", protocol="segmentation", accuracy=0.5)
+    assert main([str(tmp_path)]) == 0
+    html = (tmp_path / "report" / "index.html").read_text()
+    assert "Mean test mIoU after the last epoch" in html
+    assert html.count(">test mIoU (%)</th>") == 2
+    assert "test accuracy (%)</th>" not in html
+    assert re.search(r">50\.00</td>", html)
+
+
+def test_mixed_runs_have_a_panel_and_a_column_for_each_measure(tmp_path):
+    for density in (0.25, 0.05):
+        write_run(tmp_path / f"s{density}", density=density, data="voc2012", accuracy=0.5,
+                  protocol="segmentation")  # fmt: skip
+        write_run(tmp_path / f"c{density}", density=density, data="cifar10", accuracy=0.9)
+        write_run(tmp_path / f"t{density}", density=density, data="cifar10", accuracy=0.7,
+                  protocol="transfer")  # fmt: skip
+    found = runs.find([tmp_path])
+    axes = accuracy.accuracy_vs_density(found).axes
+    assert [ax.get_ylabel() for ax in axes] == ["test accuracy (%)", "test mIoU (%)"]
+    assert [ax.dataLim.y1 for ax in axes] == [pytest.approx(90), pytest.approx(50)]
+    curves = figures.learning_curves([run for run in found if run.measure == "test/miou"]).axes
+    assert {ax.get_ylabel() for ax in curves} == {
+        "train loss", "test accuracy (%)", "test mIoU (%)",
+    }  # fmt: skip
+    assert main([str(tmp_path)]) == 0
+    html = (tmp_path / "report" / "index.html").read_text()
+    assert "6 runs, 6 finished" in html
+    for head in ("test accuracy (%)", "test mIoU (%)"):
+        assert html.count(f">{head}</th>") == 2
 
 
 @pytest.mark.parametrize(
@@ -177,6 +215,12 @@ def test_output_that_cannot_be_written_is_one_line_and_status_2(tmp_path, capsys
 def test_numbers():
     assert [per_cent(x) for x in (0.107374, 0.00052, 0.0, None)] == ["10.74", "0.052", "0.00", "–"]  # noqa: RUF001
     assert with_interval(0.5, None) == "50.00"
+
+
+def test_every_criterion_has_a_colour_and_a_marker_of_its_own():
+    looks = line_styles((name, "none", name) for name in PRUNERS).values()
+    for part in ("color", "marker"):
+        assert len({look[part] for look in looks}) == len(PRUNERS)
 
 
 def test_a_method_looks_the_same_whatever_stands_beside_it():

@@ -23,6 +23,22 @@ def test_reads_everything_a_run_holds(tmp_path):
     assert run.spectrum["eigenvalues_pruned"].shape == (8,)
 
 
+@pytest.mark.parametrize(
+    ("protocol", "measure"),
+    [
+        ("prune_and_train", "test/accuracy"),
+        ("transfer", "test/accuracy"),
+        ("segmentation", "test/miou"),
+    ],
+)
+def test_a_run_that_trains_is_judged_by_its_measure(tmp_path, protocol, measure):
+    run = runs.read(write_run(tmp_path / "run", protocol=protocol, accuracy=0.6))
+    assert run.trains
+    assert run.measure == measure
+    row = tables.summary([run]).iloc[0]
+    assert (row["measure"], row["mean"]) == (measure, pytest.approx(0.6))
+
+
 def test_config_alone_is_a_run(tmp_path):
     (tmp_path / "config.json").write_text('{"protocol": "other"}')
     (run,) = runs.find([tmp_path])
@@ -91,6 +107,19 @@ def test_what_does_not_change_the_result_leaves_replicates_together(tmp_path):
     write_run(tmp_path / "pmap", seed=0, parallel="pmap", num_devices=None)
     write_run(tmp_path / "jit", seed=1, parallel="jit", num_devices=4)
     assert list(tables.summary(runs.find([tmp_path]))["n"]) == [2]
+
+
+def test_how_and_whence_images_are_read_leaves_replicates_together(tmp_path):
+    for seed in range(2):
+        path = write_run(tmp_path / str(seed), seed=seed)
+        config = json.loads((path / "config.json").read_text())
+        config["data"] |= {"num_workers": 4 * seed, "data_dir": f"/data/{seed}"}
+        config["model"] |= {"weights": "weights/moco.pth", "weights_source": "moco_v2"}
+        (path / "config.json").write_text(json.dumps(config))
+    table = tables.summary(runs.find([tmp_path]))
+    assert list(table["n"]) == [2]
+    assert list(table["data"]) == ["digits"]
+    assert list(table["model"]) == ["lenet5 width=1 weights=moco"]
 
 
 def test_unfinished_runs_and_repetitions_enter_no_mean(tmp_path):

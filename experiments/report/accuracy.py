@@ -1,0 +1,140 @@
+"""The comparison of the papers: what pruned networks reach against their density."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from experiments.report import panels, references, style, tables
+from experiments.report.panels import Look
+from experiments.report.references import Reference
+from experiments.report.runs import Frame, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@panels.styled
+def accuracy_vs_density(runs: Sequence[Run], published: Sequence[Reference] = ()) -> "Figure":
+    """Final test accuracy or mIoU against density: mean, interval, every seed; dense dashed.
+
+    Published curves lie under them, pale, each source with a dash pattern of its own. UserError
+    when one of them fits no panel.
+    """
+    table = panels.require(tables.summary(runs), "a result on the test set")
+    seeds = tables.overview(runs)
+    groups = list(table.groupby(tables.PANEL, sort=False))
+    laid = references.place(published, [key for key, _ in groups])
+    looks = panels.looks(table)
+    published_looks = _reference_looks(published)
+    width = 6.2 if len(groups) == 1 else 4.4
+    figure, axes = panels.grid(1, len(groups), width=width, height=4.3, extra=0.2 * len(published))
+    for ax, (key, group), under in zip(axes.flat, groups, laid, strict=True):
+        data, model, measure = key
+        here = seeds[(seeds["data"] == data) & (seeds["model"] == model)]
+        here = here[here["measure"] == measure]
+        for reference in under:
+            _published_lines(ax, reference, published.index(reference), published_looks)
+        _measured_lines(ax, group, here, looks)
+        ax.set_title(style.plain(f"{data}, {model}, {panels.in_words(group['n'])}"))
+        ax.set_ylabel(tables.heading(measure))
+        pruned = group.loc[group["density"] < 1, "achieved"]
+        _density_axis(ax, [*pruned.dropna(), *(d for r in under for d in r.density)])
+    _legends(figure, looks, published_looks, published)
+    return figure
+
+
+def _measured_lines(ax: "Axes", group: Frame, seeds: Frame, looks: dict[str, Look]) -> None:
+    pruned = [label for label in looks if label in set(group["method"][group["density"] < 1])]
+    for i, label in enumerate(pruned):
+        shift = 1.025 ** (i - (len(pruned) - 1) / 2)  # so that intervals do not hide each other
+        _line(ax, group, seeds, label, looks[label], shift)
+    for _, dense in group[group["density"] == 1].iterrows():
+        _dense_line(ax, dense, looks[dense["method"]])
+
+
+def _line(ax: "Axes", group: Frame, seeds: Frame, label: str, look: Look, shift: float) -> None:
+    line = group[group["method"] == label].sort_values("density")
+    half_width = line["half_width"].astype(float).to_numpy() * 100
+    x = line["achieved"] * shift
+    line_look = {**look, "marker": None, "linewidth": 1.2}
+    ax.errorbar(x, line["mean"] * 100, half_width, capsize=2.5, elinewidth=0.9, **line_look)
+    dots = seeds[seeds["method"] == label]
+    x = (dots["kept"] / dots["total"]).astype(float) * shift
+    ax.plot(x, dots["result"] * 100, **{**look, "linestyle": "none", "markersize": 3.8})
+
+
+def _dense_line(ax: "Axes", dense: Frame, look: Look) -> None:
+    ax.axhline(dense["mean"] * 100, **look)
+    if pd.notna(dense["half_width"]):
+        low, high = (dense["mean"] + side * dense["half_width"] for side in (-1, 1))
+        ax.axhspan(low * 100, high * 100, color=style.DENSE, alpha=0.08, linewidth=0)
+
+
+def _reference_looks(published: Sequence[Reference]) -> dict[str, Look]:
+    """The look that a run of each published method would have."""
+    labels = dict.fromkeys(label for reference in published for label in reference.methods)
+    dense = [("dense", "none", "dense")] * any(r.dense is not None for r in published)
+    return style.line_styles([*((label.split(" ")[0], "none", label) for label in labels), *dense])
+
+
+def _published_lines(ax: "Axes", reference: Reference, number: int, looks: dict[str, Look]) -> None:
+    for method, values in reference.methods.items():
+        look = style.published(looks[method], number)
+        x, y = np.array(reference.density), np.array(values, float)
+        known = np.isfinite(y)
+        ax.plot(x[known], y[known], **look)
+        rough = np.array(reference.is_approximate(method))
+        dots = {**look, "linestyle": "none", "marker": "o", "markersize": 2.4}
+        ax.plot(x[known & ~rough], y[known & ~rough], **dots)
+        ax.plot(x[known & rough], y[known & rough], **dots, markerfacecolor="white")
+        if method in reference.plus_minus:
+            bars = {**look, "linestyle": "none", "elinewidth": 0.7}
+            ax.errorbar(x, y, reference.plus_minus[method], **bars)
+    if reference.dense is not None:
+        ax.axhline(reference.dense, **style.published(looks["dense"], number))
+
+
+def _legends(
+    figure: "Figure",
+    looks: dict[str, Look],
+    published_looks: dict[str, Look],
+    published: Sequence[Reference],
+) -> None:
+    """The methods above, those that are only published as thin lines; the sources below."""
+    from matplotlib.lines import Line2D
+
+    pale = {label: style.published(look, 0) for label, look in published_looks.items()}
+    panels.legend(figure, looks | {label: pale[label] for label in pale if label not in looks})
+    if published:
+        grey = {"color": style.DENSE}
+        lines = [Line2D([], [], **style.published(grey, i)) for i in range(len(published))]
+        labels = [style.plain(reference.label) for reference in published]
+        figure.legend(lines, labels, loc="outside lower center", fontsize=7.5, handlelength=3)
+
+
+def _density_axis(ax: "Axes", densities: Iterable[float]) -> None:
+    """Log axis in per cent, sparser to the right, with a tick at every density if they are few."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+    ax.set_xscale("log")
+    levels = _apart(sorted(densities))
+    ax.xaxis.set_major_locator(
+        FixedLocator(levels) if 0 < len(levels) <= 9 else LogLocator(subs=(1, 2, 5))
+    )
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.3g}"))
+    if len(levels):
+        ax.set_xlim(max(levels) * 1.25, min(levels) / 1.25)
+    ax.set_xlabel("density: weights kept (%)")
+
+
+def _apart(levels: list[float], factor: float = 1.05) -> list[float]:
+    """The levels that differ by more than rounding."""
+    kept: list[float] = []
+    for level in levels:
+        if not kept or level > factor * kept[-1]:
+            kept.append(level)
+    return kept
