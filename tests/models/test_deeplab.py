@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ntk_prune.gates import PLAIN
-from ntk_prune.models.deeplab import deeplab, upsample
+from ntk_prune.models.deeplab import RATES, Pyramid, deeplab, upsample
 from ntk_prune.models.trunk import Trunk
 
 MODE = {"train": False, "momentum": 0.9, "axis_name": None, "activation": PLAIN}
@@ -46,6 +46,23 @@ def test_dilation_has_the_parameters_of_strides():
         for trunk in (Trunk(50, 2), Trunk(50, 2, output_stride=8))
     )
     assert strided == dilated
+
+
+@pytest.mark.parametrize(("output_stride", "rates"), [(8, (12, 24, 36)), (16, (6, 12, 18))])
+def test_what_a_pixel_of_the_pyramid_sees(output_stride, rates):
+    pyramid = Pyramid(2, RATES[output_stride])
+    x = np.zeros((1, 81, 1, 1))
+    x[0, 40] = 1
+    shapes = jax.eval_shape(lambda x: pyramid.init(jax.random.key(0), x, **MODE), x)
+    ones = jax.tree.map(lambda s: jnp.ones(s.shape), shapes)
+    zero = jax.tree.map(jnp.zeros_like, ones)
+    tree = {"params": ones["params"], "batch_stats": zero["batch_stats"]}
+    for norm in [name for name in tree["params"] if "bn" in name]:
+        tree["params"][norm]["bias"] = zero["params"][norm]["bias"]
+    tree["params"]["pool_conv"] = zero["params"]["pool_conv"]
+    y = pyramid.apply(tree, x, **MODE)
+    seen = {40, *(40 + r for r in rates), *(40 - r for r in rates)}
+    assert set(np.flatnonzero(y[0, :, 0, 0])) == seen
 
 
 def test_upsampling_is_bilinear_between_pixel_centres():

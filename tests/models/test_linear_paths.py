@@ -33,7 +33,8 @@ def unshifted(name):
 
 
 @pytest.mark.parametrize("name", PIECEWISE_LINEAR)
-def test_replaying_the_recorded_gates_is_the_network(name):
+def test_the_recorded_gates_leave_a_linear_map(name):
+    """The network at ``x`` under the gates of ``x``, and so its negative at ``-x``."""
     apply = functools.partial(TINY[name][0].apply, train=False)
 
     @jax.jit
@@ -41,12 +42,12 @@ def test_replaying_the_recorded_gates_is_the_network(name):
         record = Record()
         logits, _ = apply(params, state, x, activation=record)
         replay = Replay(record.gates, slope=lambda slope: slope)
-        return logits, apply(params, state, x, activation=replay)[0]
+        return logits, apply(params, state, -x, activation=replay)[0]
 
     with jax.enable_x64(True):
         logits, replayed = outputs(*unshifted(name), images(name, dtype=np.float64))
     assert logits.dtype == np.float64
-    np.testing.assert_allclose(replayed, logits, atol=1e-13 * np.abs(logits).max())
+    np.testing.assert_allclose(-replayed, logits, atol=1e-13 * np.abs(logits).max())
 
 
 @pytest.mark.parametrize("name", CROSSED)
