@@ -27,16 +27,17 @@ def test_a_row_per_image_and_a_legend_of_what_occurs(channels):
     assert texts == ["class 0", "class 7", "class 20", "no label"]
 
 
-def test_equal_classes_have_equal_colours_and_pixels_without_label_none():
+def test_equal_classes_have_equal_colours_and_pixels_without_label_are_grey():
     x, y, _ = example()
     figure = pictures.predictions(x, y, np.where(y == pictures.UNLABELLED, 0, y), CLASSES, "")
     labels, said = (figure.axes[i].images[0].get_array() for i in (1, 2))
     labelled = y[0] != pictures.UNLABELLED
     np.testing.assert_array_equal(labels[labelled], said[labelled])
+    assert np.all(np.ptp(labels[~labelled], axis=-1) == 0)
     assert not np.any(np.all(labels[~labelled] == said[~labelled], axis=-1))
 
 
-def test_neighbouring_classes_differ():
+def test_every_class_of_voc_has_a_colour_of_its_own():
     assert len(set(style.CLASSES)) == len(style.CLASSES) >= len(CLASSES)
 
 
