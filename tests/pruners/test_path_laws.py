@@ -120,12 +120,19 @@ def test_with_all_gates_open_px_is_synflow_l2_weighted_by_the_data():
     same(flat(saliency(model, params, {}, mask, x)), expected)
 
 
-def test_with_one_output_the_data_do_not_matter():
-    model = mlp((6, 5), 1)
-    x = jax.random.normal(KEY, (1, 4, 3), jnp.float64)
-    params, _ = random_variables(model, x[0])
-    args = (KEY, model, params, {}, masks.ones_like(params), unlabelled(x))
-    same(flat(px().score(*args)), flat(synflow_l2().score(*args)))
+def test_while_the_last_layer_is_dense_the_data_do_not_matter():
+    """Then every output has all features, and one number for all is no weight."""
+    x = jax.random.normal(KEY, (1, 4, 6, 6, 1), jnp.float64)
+    params, state = random_variables(NORMED, x[0])
+    mask = masks.keep_top(params, masks.ones_like(params), 0.6)
+    dense_last = {**mask, "fc": masks.ones_like(params["fc"])}
+
+    def scores(pruner, mask):
+        return flat(pruner.score(KEY, NORMED, params, state, mask, unlabelled(x)))
+
+    same(scores(px(), dense_last), scores(synflow_l2(), dense_last))
+    one, other = scores(px(), mask), scores(synflow_l2(), mask)
+    assert np.abs(one - other).max() > 1e-3 * one.max()
 
 
 def folded(params, state):
