@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ntk_prune.data.cache import Arrays, Listing, cached
+from ntk_prune.data.cache import Listing, cached
 from ntk_prune.data.dataset import Dataset, check_image_size, from_arrays
 from ntk_prune.data.folder import Root, class_numbers, decode, is_image, natural, stamps
 
@@ -46,14 +46,23 @@ def load(
     if data_dir is None:
         raise ValueError(f"tiny_imagenet needs data_dir: {LAYOUT}")
     root = find(Path(data_dir).expanduser())
-    wnids = sorted(_lines(root, "wnids.txt"))
+    wnids, names = sorted(_lines(root, "wnids.txt")), _table(root, "words.txt")
     train, annotated = _train(root, wnids), _validation(root, wnids)
-    arrays = cached(
-        lambda: _decode(root, wnids, train, annotated, image_size),
+    images = cached(
+        lambda: {
+            "x_train": decode(root, train, image_size),
+            "x_test": decode(root, list(annotated), image_size),
+        },
         *_origin(root, [*train, *annotated]),
         image_size,
         cache_dir,
     )
+    arrays = {
+        **images,
+        "classes": np.array([names.get(wnid, wnid) for wnid in wnids]),
+        "y_train": class_numbers(train, wnids),
+        "y_test": np.searchsorted(wnids, list(annotated.values())),
+    }
     return from_arrays("tiny_imagenet", arrays, channels=channels, statistics=STATISTICS)
 
 
@@ -126,17 +135,4 @@ def _origin(root: Root, paths: list[str]) -> tuple[Path, Listing]:
     if isinstance(root, zipfile.Path):
         file = Path(str(root.root.filename))
         return file.parent, stamps(file.parent, [file.name])
-    return root, stamps(root, [*paths, "words.txt", "val/val_annotations.txt"])
-
-
-def _decode(
-    root: Root, wnids: list[str], train: list[str], annotated: dict[str, str], size: int | None
-) -> Arrays:
-    names = _table(root, "words.txt")
-    return {
-        "classes": np.array([names.get(wnid, wnid) for wnid in wnids]),
-        "x_train": decode(root, train, size),
-        "y_train": class_numbers(train, wnids),
-        "x_test": decode(root, list(annotated), size),
-        "y_test": np.searchsorted(wnids, list(annotated.values())).astype(np.int32),
-    }
+    return root, stamps(root, paths)

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ntk_prune import data
+from ntk_prune.data import augment as augment_module
+from ntk_prune.data import transforms
 
 X = np.random.default_rng(0).integers(1, 256, (8, 5, 6, 3), np.uint8)
 KEY = jax.random.key(0)
@@ -105,3 +108,83 @@ def test_normalise_refuses():
         prepare(jnp.zeros((2, 2, 1)))
     with pytest.raises(ValueError, match="has 1 channels, the images have 3"):
         prepare(X)
+
+
+def crops(count, height, width, scale, ratio):
+    """What ``resized_crop_flip`` draws: ``top, left, h, w``."""
+    keys = jax.random.split(KEY, count)
+    draw = jax.jit(jax.vmap(lambda k: augment_module._crop(k, height, width, scale, ratio)))
+    return np.stack(draw(keys))
+
+
+def test_crops_are_drawn_as_on_the_host():
+    scale, ratio = (0.1, 1.0), (0.8, 1.25)
+    for height, width in ((64, 64), (40, 90)):
+        rng = np.random.default_rng(0)
+        boxes = [transforms.crop_box(rng, (width, height), scale, ratio) for _ in range(4000)]
+        left, upper, right, lower = np.transpose(boxes)
+        host = np.stack([upper, left, lower - upper, right - left])
+        device = crops(4000, height, width, scale, ratio)
+        assert (device[:2].min(), device[2:].min() > 0) == (0, True)
+        assert ((device[0] + device[2]).max(), (device[1] + device[3]).max()) == (height, width)
+        for one, other in zip(
+            [*host, host[2] * host[3]], [*device, device[2] * device[3]], strict=True
+        ):
+            error = np.hypot(one.std(), other.std()) / np.sqrt(4000)
+            assert abs(one.mean() - other.mean()) < 5 * error
+            np.testing.assert_allclose(one.std(), other.std(), rtol=0.1)
+
+
+def test_crop_of_no_fitting_draw_is_the_largest_in_the_middle():
+    assert crops(20, 10, 1000, (1.0, 1.0), (0.75, 4 / 3)).T.tolist() == [[0, 493, 10, 13]] * 20
+    assert crops(20, 1000, 10, (1.0, 1.0), (0.75, 4 / 3)).T.tolist() == [[493, 0, 13, 10]] * 20
+
+
+def test_resized_crop_is_pillows_and_the_flip_half_of_the_time():
+    """Cut out, then stretched: what lies outside the crop is not read."""
+    augment = jax.jit(data.resized_crop_flip())
+    x = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+    flips = 0
+    for key in jax.random.split(KEY, 40):
+        top, left, h, w = augment_module._crop(
+            jax.random.split(key)[0], 24, 24, (0.1, 1.0), (0.8, 1.25)
+        )
+        cut = Image.fromarray(x).crop((int(left), int(top), int(left + w), int(top + h)))
+        expected = np.asarray(cut.resize((24, 24), Image.Resampling.BILINEAR)).astype(int)
+        result = np.asarray(augment(key, x))
+        assert result.dtype == np.uint8
+        errors = [np.abs(result - e).max() for e in (expected, expected[:, ::-1])]
+        assert min(errors) <= 1  # Pillow rounds twice
+        flips += errors[1] < errors[0]
+    assert abs(flips - 20) < 5 * np.sqrt(10)
+
+
+def test_whole_image_is_kept():
+    whole = data.resized_crop_flip((1.0, 1.0), (1.0, 1.0))(KEY, X[0, :, :5])
+    assert any(np.array_equal(whole, x) for x in (X[0, :, :5], X[0, :, 4::-1]))
+    flat = data.resized_crop_flip()(KEY, np.full((9, 9, 3), 200, np.uint8))
+    assert (np.asarray(flat) == 200).all()
+
+
+@pytest.mark.parametrize("bounds", [((0.0, 1.0), (1, 1)), ((0.5, 1.1), (1, 1)), ((0.5, 1), (2, 1))])
+def test_impossible_crops(bounds):
+    with pytest.raises(ValueError, match="impossible bounds of a random crop: scale"):
+        data.resized_crop_flip(*bounds)
+
+
+@pytest.mark.parametrize(("old", "new"), [(32, 224), (8, 8), (30, 7)])
+def test_resize_batch_is_pillows_bilinear(old, new):
+    x = np.random.default_rng(0).integers(0, 256, (3, old, old, 3), np.uint8)
+    result = jax.jit(data.resize_batch(new))(x)
+    assert (result.shape, result.dtype) == ((3, new, new, 3), jnp.uint8)
+    for image, y in zip(x, np.asarray(result).astype(int), strict=True):
+        expected = Image.fromarray(image).resize((new, new), Image.Resampling.BILINEAR)
+        assert np.abs(y - np.asarray(expected)).max() <= 1
+
+
+def test_resize_batch_takes_any_leading_shape():
+    x = X[:, :, :5].reshape(2, 4, 5, 5, 3)
+    one = data.resize_batch(9)(x[1, 2])
+    np.testing.assert_array_equal(data.resize_batch(9)(x)[1, 2], one)
+    with pytest.raises(ValueError, match="image_size must be at least 1"):
+        data.resize_batch(0)

@@ -20,7 +20,9 @@ def prepare(x):
 
 
 def score_batches(num_examples, batch_size, key=KEY, y=Y, **options):
-    return data.score_batches(key, y, lambda i: (X[i], y[i]), num_examples, batch_size, prepare, **options)
+    return data.score_batches(
+        key, y, lambda i: (X[i], y[i]), num_examples, batch_size, prepare, **options
+    )
 
 
 @settings(deadline=None, max_examples=15)
@@ -81,7 +83,9 @@ def test_whole_set_is_a_permutation_and_keys_matter():
 def test_real_images_are_normalised():
     digits = data.load("digits")
     normalise = data.normalise(digits.mean, digits.std)
-    x, _ = data.score_batches(KEY, digits.y_train, digits.examples, 20, 10, normalise, balanced=True)
+    x, _ = data.score_batches(
+        KEY, digits.y_train, digits.examples, 20, 10, normalise, balanced=True
+    )
     assert x.shape == (2, 10, 8, 8, 1)
     assert float(x.min()) == pytest.approx(-digits.mean[0] / digits.std[0], rel=1e-5)
 
