@@ -1,5 +1,6 @@
 """The comparison of the papers: what pruned networks reach against their density."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,8 @@ def accuracy_vs_density(runs: Sequence[Run], published: Sequence[Reference] = ()
         for reference in under:
             _published_lines(ax, reference, published.index(reference), published_looks)
         _measured_lines(ax, group, here, looks)
-        ax.set_title(style.plain(f"{data}, {model}, {panels.in_words(group['n'])}"))
+        title = textwrap.fill(f"{data}, {model}, {panels.in_words(group['n'])}", int(13 * width))
+        ax.set_title(style.plain(title))
         ax.set_ylabel(tables.heading(measure))
         pruned = group.loc[group["density"] < 1, "achieved"]
         _density_axis(ax, [*pruned.dropna(), *(d for r in under for d in r.density)])

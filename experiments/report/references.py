@@ -25,7 +25,8 @@ class Reference:
 
     ``reading_error`` is that of a digitised value and ``coarser`` that of single methods, both in
     points; ``approximate`` lists the sparsities of even rougher readings. ``plus_minus`` is the
-    printed standard deviation. ``data`` and ``model`` are the names that such runs have here.
+    printed standard deviation. ``data``, ``model`` and ``weights`` (their source; none: drawn) are
+    the names that such runs have here.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Reference:
     data: list[str]
     model: list[str]
     note: str
+    weights: Sequence[str] = ("none",)
     measure: str = "test/accuracy"
     reading_error: float = 0.0
     coarser: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -73,8 +75,10 @@ class Reference:
 
     def fits(self, data: str, model: str, measure: str) -> bool:
         """Whether runs with these labels have the same data, kind of network and measure."""
-        same = data.split(" ")[0] in self.data and model.split(" ")[0] in self.model
-        return same and measure == self.measure
+        name, *options = model.split(" ")
+        weights = [o.removeprefix("weights=") for o in options if o.startswith("weights=")]
+        same = name in self.model and (weights or ["none"])[0] in self.weights
+        return same and data.split(" ")[0] in self.data and measure == self.measure
 
 
 def load(names: Sequence[str]) -> list[Reference]:

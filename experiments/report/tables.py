@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -151,11 +150,10 @@ def _data_label(run: Run) -> str:
 
 
 def _model_label(run: Run) -> str:
-    """Pretrained weights stand in it as the name of their file."""
+    """Pretrained weights stand in it as their source; two files of one source tell methods apart."""
     model = dict(run.config.get("model", {}))
-    weights = model.get("weights")
-    model["weights"] = PurePath(weights).stem if weights else None
-    return _describe(model, ("weights_source",))
+    source = model.pop("weights_source", "?")
+    return _describe(model | {"weights": source if model.get("weights") else None})
 
 
 def _method_label(base: str, run: Run, settings: list[str]) -> str:

@@ -98,6 +98,14 @@ def test_several_panels_take_what_fits():
         references.place([reference("px_fig2_cifar100_vgg16")], panels)
 
 
+def test_pretrained_networks_go_to_panels_with_weights_of_that_source():
+    deeplab = "deeplab depth=50 weights="
+    panels = [("voc2012", f"{deeplab}{w}", "test/miou") for w in ("dino", "moco_v2", "torchvision")]
+    panels.append(("voc2012", "deeplab depth=50", "test/miou"))
+    laid = [references.load([f"px_fig4_voc2012_{w}"]) for w in ("dino", "moco_v2", "imagenet")]
+    assert references.place([under[0] for under in laid], panels) == [*laid, []]
+
+
 def test_lines_lie_where_the_numbers_say_under_the_runs(cifar10):
     ref = reference(DIGITISED)
     figure = accuracy.accuracy_vs_density(runs.find([cifar10]), [ref])

@@ -119,7 +119,7 @@ def test_how_and_whence_images_are_read_leaves_replicates_together(tmp_path):
     table = tables.summary(runs.find([tmp_path]))
     assert list(table["n"]) == [2]
     assert list(table["data"]) == ["digits"]
-    assert list(table["model"]) == ["lenet5 width=1 weights=moco"]
+    assert list(table["model"]) == ["lenet5 width=1 weights=moco_v2"]
 
 
 def test_unfinished_runs_and_repetitions_enter_no_mean(tmp_path):
