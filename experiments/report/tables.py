@@ -150,7 +150,7 @@ def _data_label(run: Run) -> str:
 
 
 def _model_label(run: Run) -> str:
-    """Pretrained weights stand in it as their source; two files of one source tell methods apart."""
+    """Pretrained weights stand in it as their source; another file makes another method label."""
     model = dict(run.config.get("model", {}))
     source = model.pop("weights_source", "?")
     return _describe(model | {"weights": source if model.get("weights") else None})
