@@ -4,11 +4,12 @@ Whatever can be missing or wrong fails here, before a run writes anything.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from experiments.config import (
@@ -16,6 +17,7 @@ from experiments.config import (
     ModelConfig,
     PruneAndTrain,
     PruneConfig,
+    StrategyConfig,
     TrainConfig,
     parse_duration,
 )
@@ -37,6 +39,7 @@ AUGMENTATIONS: dict[str, data.Augment] = {
 }
 
 Data = data.Dataset | data.Stream
+Seeds = tuple[int, ...]
 
 
 class Setup(NamedTuple):
@@ -125,12 +128,12 @@ def inputs(config: DataConfig, dataset: Data) -> Callable[[Array], Array]:
     return lambda x: normalise(resize(x))
 
 
-def initialise(config: ModelConfig, key: Key, setup: Setup) -> tuple[Params, State]:
+def initialise(config: ModelConfig, key: Key, model: Model, image: Array) -> tuple[Params, State]:
     """The weights to prune: drawn, and replaced by pretrained ones if the config names a file.
 
     With one seed, every method gets the same.
     """
-    params, state = jax.jit(setup.model.init)(key, setup.example)
+    params, state = jax.jit(model.init)(key, image)
     if config.weights is None:
         return params, state
     with user_errors("model.weights"):
@@ -179,7 +182,9 @@ def check_paths(pruner: Pruner | None, model: Model, image: Array) -> None:
         )
 
 
-def score_batches(config: PruneConfig, images: DataConfig, seed: int, dataset: Data) -> Batch:
+def score_batches(
+    config: PruneConfig | StrategyConfig, images: DataConfig, seed: int, dataset: Data
+) -> Batch:
     """The normalised training images, not augmented, that the criterion sees."""
     with user_errors("prune"):
         return data.score_batches(
@@ -200,9 +205,12 @@ def steps(duration: str, steps_per_epoch: int) -> int:
 
 
 def make_training(
-    config: TrainConfig, images: DataConfig, seed: int, dataset: Data, model: Model
+    config: TrainConfig, images: DataConfig, seed: int | Seeds, dataset: Data, model: Model
 ) -> Training:
-    """The training of a config: ValueError if the batch does not fit the data or the devices."""
+    """The training of a config: of one network, or of one for each of several seeds at once.
+
+    ValueError if the batch does not fit the data or the devices.
+    """
     devices = choose_devices(config.num_devices)
     training.check_batch_size(config.batch_size, len(devices))
     steps_per_epoch = dataset.num_train // config.batch_size
@@ -213,7 +221,8 @@ def make_training(
     step = training.make_train_step(
         model, optimizer, preparation(images, dataset), loss, config.batch_norm == "batch"
     )
-    how = training.distribute(step, config.parallel, devices, config.steps_per_call)
+    replicates = None if isinstance(seed, int) else len(seed)
+    how = training.distribute(step, config.parallel, devices, config.steps_per_call, replicates)
     return Training(
         feed=make_feed(config, seed, dataset, how),
         optimizer=optimizer,
@@ -226,23 +235,34 @@ def make_training(
     )
 
 
-def make_feed(config: TrainConfig, seed: int, dataset: Data, how: training.Distributed):
-    """The training batches of a seed."""
-    key = stream(seed, "augment")
+def make_feed(
+    config: TrainConfig, seed: int | Seeds, dataset: Data, how: training.Distributed
+) -> training.Feed:
+    """The training batches of a seed, or of several, side by side."""
+    seeds = (seed,) if isinstance(seed, int) else seed
+
+    def stacked(each: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
+        return each[0] if isinstance(seed, int) else np.stack(each, axis)
+
+    keys = jnp.stack([stream(s, "augment") for s in seeds])
+    key = keys[0] if isinstance(seed, int) else keys
     if isinstance(dataset, data.Stream):
-        return training.streamed(
-            how,
-            functools.partial(dataset.train_batches, seed, config.batch_size),
-            dataset.num_train // config.batch_size,
-            config.batch_size,
-            key,
+
+        def read(start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            readers = [dataset.train_batches(s, config.batch_size, start) for s in seeds]
+            for batches in zip(*readers, strict=True):
+                x, y = zip(*batches, strict=True)
+                yield stacked(x), stacked(y)
+
+        steps_per_epoch = dataset.num_train // config.batch_size
+        return training.streamed(how, read, steps_per_epoch, config.batch_size, key)
+
+    def order(epoch: int) -> np.ndarray:
+        n, size = dataset.num_train, config.batch_size
+        return stacked(
+            [np.asarray(data.epoch_order(stream(s, "data"), epoch, n, size)) for s in seeds], axis=1
         )
-    order = functools.partial(
-        data.epoch_order,
-        stream(seed, "data"),
-        n=dataset.num_train,
-        batch_size=config.batch_size,
-    )
+
     return training.in_memory(how, dataset.x_train, dataset.y_train, order, key)
 
 

@@ -4,6 +4,7 @@ Every file is written whole or not at all. ``DONE`` comes last.
 """
 
 import contextlib
+import copy
 import fcntl
 import importlib.metadata
 import json
@@ -67,6 +68,12 @@ class Store:
                 "choose another --workdir or remove it"
             )
 
+    def within(self, name: str) -> "Store":
+        """The files of a part of this run, in a subdirectory of it."""
+        part = copy.copy(self)
+        part.path = self.path / name
+        return part
+
     def has(self, name: str) -> bool:
         """Whether the file exists."""
         return (self.path / name).exists()
@@ -99,6 +106,12 @@ class Store:
         ]
         with open(self.path / f"{file}.jsonl", "a") as stream:
             stream.write("".join(f"{line}\n" for line in lines))
+
+    def logged(self, name: str) -> list[tuple[int, float]]:
+        """``(step, value)`` of every logged value of that name."""
+        lines = (self.path / "metrics.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        return [(r["step"], r["value"]) for r in records if r["name"] == name]
 
     def rewind_log(self, step: int) -> None:
         """Drop the lines after ``step``, which a resumed run writes again, and a torn last line."""

@@ -15,3 +15,12 @@ def stream(seed: int, name: str) -> jax.Array:
     if name not in NAMES:
         raise ValueError(f"unknown random stream {name!r}; choose one of {', '.join(NAMES)}")
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+def derived(seed: int, purpose: str) -> int:
+    """Another seed for ``purpose``; different seeds stay different.
+
+    >>> derived(0, "pretraining") != derived(1, "pretraining")
+    True
+    """
+    return (seed + zlib.crc32(purpose.encode())) % 2**32

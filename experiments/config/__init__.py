@@ -5,6 +5,15 @@ pruner or a model are not declared again: their classes are made from the factor
 """
 
 from experiments.config.kernels import Estimators, KernelPrediction, NtkTheory, Spectrum
+from experiments.config.lottery import (
+    BranchConfig,
+    Lottery,
+    LotteryBranch,
+    Pretraining,
+    Replicated,
+    StrategyConfig,
+    Train,
+)
 from experiments.config.pruning import PruneAndTrain, Segmentation, Transfer
 from experiments.config.sections import (
     DataConfig,
@@ -17,16 +26,23 @@ from experiments.config.sections import (
 )
 
 __all__ = [
+    "BranchConfig",
     "DataConfig",
     "Estimators",
     "Experiment",
     "KernelPrediction",
+    "Lottery",
+    "LotteryBranch",
     "ModelConfig",
     "NtkTheory",
+    "Pretraining",
     "PruneAndTrain",
     "PruneConfig",
+    "Replicated",
     "Segmentation",
     "Spectrum",
+    "StrategyConfig",
+    "Train",
     "TrainConfig",
     "Transfer",
     "parse_duration",

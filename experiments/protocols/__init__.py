@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from experiments.protocols.estimators import estimators
 from experiments.protocols.kernel_prediction import kernel_prediction
+from experiments.protocols.lottery import lottery
 from experiments.protocols.ntk_theory import ntk_theory
 from experiments.protocols.prune_and_train import prune_and_train
 from experiments.protocols.segmentation import segmentation
@@ -14,6 +15,7 @@ from experiments.protocols.transfer import transfer
 PROTOCOLS: dict[str, Callable[..., None]] = {
     "ntk_theory": ntk_theory,
     "prune_and_train": prune_and_train,
+    "lottery": lottery,
     "transfer": transfer,
     "segmentation": segmentation,
     "estimators": estimators,

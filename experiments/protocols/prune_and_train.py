@@ -21,7 +21,8 @@ from ntk_prune.types import Mask, Params, State
 def prune_and_train(config: PruneAndTrain, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
     setup = build.setup(config)
-    params, state = build.initialise(config.model, stream(config.seed, "init"), setup)
+    key = stream(config.seed, "init")
+    params, state = build.initialise(config.model, key, setup.model, setup.example)
     with store.claimed():
         final = run_stages(config, setup, store, params, state)
         draw_figures(store)
@@ -78,6 +79,16 @@ def pruning_table(
     config: PruneAndTrain, mask: Mask, info: PruneInfo | None, order: list[str]
 ) -> dict:
     """What ``pruning.json`` holds; the layers stand in ``order``."""
+    return {
+        "method": config.prune.name,
+        "control": config.prune.control,
+        "density": config.prune.density if info else 1.0,
+        **layer_table(mask, info, order),
+    }
+
+
+def layer_table(mask: Mask, info: PruneInfo | None, order: list[str]) -> dict:
+    """Kept and total weights, of all and of every layer in ``order``, and the rounds."""
     by_name = dict(masks.leaves(mask))
     layers = [
         {
@@ -90,9 +101,6 @@ def pruning_table(
     ]
     rounds = () if info is None else info.rounds
     return {
-        "method": config.prune.name,
-        "control": config.prune.control,
-        "density": config.prune.density if info else 1.0,
         "kept": sum(layer["kept"] for layer in layers),
         "total": sum(layer["total"] for layer in layers),
         "rounds": [

@@ -18,7 +18,8 @@ def segmentation(config: Segmentation, store: Store) -> None:
     setup = build.setup(config)
     if not isinstance(setup.dataset, data.Stream):
         raise UserError(f"data: the pixels of {config.data.name} have no labels; try voc2012")
-    params, state = build.initialise(config.model, stream(config.seed, "init"), setup)
+    key = stream(config.seed, "init")
+    params, state = build.initialise(config.model, key, setup.model, setup.example)
     with store.claimed():
         final = run_stages(config, setup, store, params, state)
         draw_figures(store)

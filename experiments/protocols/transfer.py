@@ -25,7 +25,8 @@ HEAD = "fc"
 def transfer(config: Transfer, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
     setup = build.setup(with_fixed_head(config))
-    params, state = build.initialise(config.model, stream(config.seed, "init"), setup)
+    key = stream(config.seed, "init")
+    params, state = build.initialise(config.model, key, setup.model, setup.example)
     if HEAD not in params:
         raise UserError(f"model: {config.model.name} has no linear head {HEAD!r} to be fitted")
     with store.claimed():

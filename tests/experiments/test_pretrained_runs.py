@@ -93,7 +93,7 @@ def test_the_head_solves_the_ridge_problem_and_stays(tmp_path):
     """Normal equations of |ZW + b - Y|^2 + ridge |W|^2 hold; training moves features only."""
     config = tiny_transfer()
     setup = build.setup(config)
-    params, state = build.initialise(config.model, stream(0, "init"), setup)
+    params, state = build.initialise(config.model, stream(0, "init"), setup.model, setup.example)
     head = ridge_head(config, setup, params, state)
     z, y = features(config, setup, params, state)
     kernel, bias = np.asarray(head["kernel"]), np.asarray(head["bias"])

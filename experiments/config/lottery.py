@@ -1,0 +1,169 @@
+"""Experiments on several networks: dense training, lottery tickets, branches from them."""
+
+import dataclasses
+from typing import ClassVar, Literal
+
+from experiments.branches import BRANCHES
+from experiments.config.sections import (
+    DataConfig,
+    Experiment,
+    ModelConfig,
+    TrainConfig,
+    parse_duration,
+)
+from experiments.options import DEFAULTS, Named, Options, choice, require
+from ntk_prune.lottery import STRATEGIES
+
+
+@dataclasses.dataclass(frozen=True)
+class Replicated(Experiment):
+    """What experiments on several networks share; replicate ``r`` has the seed ``seed + r``."""
+
+    model: ModelConfig = ModelConfig()
+    """The network."""
+    data: DataConfig = DataConfig()
+    """The images."""
+    train: TrainConfig = TrainConfig()
+    """The training."""
+    replicates: int = 1
+    """Networks that differ in every random stream: the seeds from seed on."""
+    at_once: int | None = None
+    """Networks trained as one program; None: all replicates of a level."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.replicates >= 1, "replicates", self.replicates, "at least 1")
+        require(self.at_once is None or self.at_once >= 1, "at_once", self.at_once, "at least 1")
+        require(self.seed + self.replicates <= 2**32, "seed", self.seed,
+                "one whose replicates end before 2^32")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Train(Replicated):
+    """Train dense networks and keep chosen weights."""
+
+    protocol: ClassVar = "train"
+
+    save: tuple[str, ...] = ()
+    """When the whole state is kept, as epochs ('2ep') or iterations ('500it')."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for duration in self.save:
+            parse_duration(duration, "save")
+
+
+@dataclasses.dataclass(frozen=True)
+class StrategyConfig(Named):
+    """What a level removes, by which criterion, on which weights and examples."""
+
+    registry: ClassVar = STRATEGIES
+    section: ClassVar = "strategy"
+
+    name: str = "sparse_global"
+    """sparse_global (magnitude), sparse_layerwise, random_global, random_rescale_global, or a
+    criterion such as snip, synflow or ntksap."""
+    options: Options = DEFAULTS
+    """Arguments of the criterion."""
+    fraction: float = 0.2
+    """Share of the surviving weights that every level removes, in (0, 1)."""
+    weights: Literal["trained", "rewound"] = "trained"
+    """What the criterion looks at: the level before after its training, or before it."""
+    num_examples: int = 100
+    """Training images that the criterion sees, the same at every level."""
+    batch_size: int = 100
+    """Images per batch of the criterion; divides num_examples."""
+    balanced: bool = False
+    """Take the same number of images from every class."""
+
+    def __post_init__(self):
+        self._validate_choice()
+        require(0 < self.fraction < 1, "strategy.fraction", self.fraction, "a number in (0, 1)")
+        require(self.batch_size >= 1, "strategy.batch_size", self.batch_size, "at least 1")
+        require(
+            self.num_examples >= 1 and self.num_examples % self.batch_size == 0,
+            "strategy.num_examples", self.num_examples,
+            f"a positive multiple of strategy.batch_size ({self.batch_size})",
+        )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretraining:
+    """Training on other images before level 0; the head is drawn anew afterwards."""
+
+    duration: str = "0ep"
+    """How long, as '10ep' or '500it'; the rest is as in train. 0ep: not at all."""
+    data: DataConfig = DataConfig()
+    """The images."""
+
+    def __post_init__(self):
+        parse_duration(self.duration, "pretraining.duration")
+
+
+@dataclasses.dataclass(frozen=True)
+class Lottery(Replicated):
+    """Train, prune, rewind, level after level."""
+
+    protocol: ClassVar = "lottery"
+
+    strategy: StrategyConfig = StrategyConfig()
+    """The pruning."""
+    levels: int = 12
+    """How often to prune; level 0 is the dense network."""
+    rewind: str = "0ep"
+    """The step of the dense training at which every level starts, as '2ep' or '500it'."""
+    pretraining: Pretraining = Pretraining()
+    """Training before level 0."""
+    branches: tuple[str, ...] = ()
+    """Branches run at the end with their default options, on all levels but the dense one."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.levels >= 0, "levels", self.levels, "0 or more")
+        parse_duration(self.rewind, "rewind")
+        for name in self.branches:
+            choice("branches", name, BRANCHES)
+
+
+@dataclasses.dataclass(frozen=True)
+class BranchConfig(Named):
+    """What is done with the tickets of another run."""
+
+    registry: ClassVar = BRANCHES
+    section: ClassVar = "branch"
+
+    name: str = "randomly_reinitialise"
+    """retrain, randomly_prune, randomly_reinitialise, oneshot, prune_early, increase_width,
+    widen_mask, change_depth or linear_connectivity."""
+    options: Options = DEFAULTS
+    """Arguments of the branch."""
+
+    def __post_init__(self):
+        self._validate_choice()
+
+
+@dataclasses.dataclass(frozen=True)
+class LotteryBranch(Experiment):
+    """Go on from the levels of a lottery. Its seeds are those of the parent; ``seed`` adds to them
+    where the branch draws something new."""
+
+    protocol: ClassVar = "lottery_branch"
+
+    parent: str | None = None
+    """Run directory of a finished lottery or branch; None makes one from recipe in this run."""
+    recipe: str = "configs/lottery_lenet_digits.py:smoke"
+    """Config of the parent that is made where none is given."""
+    branch: BranchConfig = BranchConfig()
+    """The branch."""
+    levels: tuple[int, ...] = ()
+    """Levels of the parent; empty for all that the branch makes sense for."""
+    changes: tuple[str, ...] = ()
+    """Fields of the parent's config that change for this training, as 'train.duration=80ep'."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(all(level >= 0 for level in self.levels), "levels", self.levels, "0 or more")
+        for change in self.changes:
+            require(
+                "=" in change, "changes", change, "a field and its value as 'data.name=cifar100'"
+            )

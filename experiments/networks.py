@@ -1,0 +1,220 @@
+"""Several networks of one shape: trained as one program, each with files of its own.
+
+A directory of a network holds ``metrics.jsonl``, ``params_final.safetensors``, kept states, and
+``DONE`` with the final numbers. What trains together shares its checkpoints, which are removed at
+the end.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments import build
+from experiments.config import Replicated
+from experiments.errors import user_errors
+from experiments.store import Store
+from ntk_prune import masks, training
+from ntk_prune.checkpoint import Checkpoints
+from ntk_prune.streams import stream
+from ntk_prune.training import TrainState
+from ntk_prune.types import Mask
+
+
+class Setup:
+    """Data, network and training of an experiment on several networks.
+
+    UserError says what is missing or does not fit, before anything is written.
+    """
+
+    def __init__(self, config: Replicated):
+        self.config = config
+        with user_errors("data"):
+            self.dataset = build.load_data(config.data)
+        self.example = build.example(config.data, self.dataset)
+        with user_errors("model"):
+            self.model = build.make_model(config.model, self.dataset, self.example)
+        with user_errors("train"):
+            rate = build.make_learning_rate(config.train, self.steps_per_epoch)
+            self.optimizer = build.make_optimizer(config.train, rate)
+        self._by_size: dict[int, build.Training] = {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Of the training."""
+        return self.dataset.num_train // self.config.train.batch_size
+
+    def steps(self, duration: str) -> int:
+        """A duration in training steps."""
+        return build.steps(duration, self.steps_per_epoch)
+
+    def training(self, seeds: build.Seeds) -> build.Training:
+        """The training of one network for each seed. As many seeds share what they compile."""
+        c, data = self.config, self.dataset
+        with user_errors("train"):
+            made = self._by_size.get(len(seeds))
+            if made is None:
+                made = build.make_training(c.train, c.data, seeds, data, self.model)
+                self._by_size[len(seeds)] = made
+                return made
+            return made._replace(feed=build.make_feed(c.train, seeds, data, made.step))
+
+    def initial(self, seed: int) -> TrainState:
+        """The dense network of a seed before its first step."""
+        key = stream(seed, "init")
+        params, state = build.initialise(self.config.model, key, self.model, self.example)
+        return training.create(params, state, masks.ones_like(params), self.optimizer)
+
+
+class Network(NamedTuple):
+    """One network to train: its directory, the seed of its data, and what it starts from."""
+
+    store: Store
+    seed: int
+    start: Callable[[], TrainState]
+
+
+def save_state(store: Store, name: str, state: TrainState) -> None:
+    """Write a whole training state but for its mask: it can be gone on with, bit for bit."""
+    moments = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(state.opt_state))}
+    parts = {"step": state.step, "params": state.params, "state": state.state}
+    store.save(name, {**parts, "optimizer": moments})
+
+
+def load_state(
+    store: Store, name: str, mask: Mask, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """The state that ``save_state`` wrote, with its mask and for its optimiser."""
+    saved = store.load(name)
+    moments = saved.get("optimizer", {})
+    structure = jax.tree.structure(jax.eval_shape(optimizer.init, saved["params"]))
+    leaves = [moments[str(i)] for i in range(len(moments))]
+    return TrainState(
+        jnp.asarray(saved["step"]),
+        saved["params"],
+        saved.get("state", {}),
+        jax.tree.unflatten(structure, leaves),
+        mask,
+    )
+
+
+def train_all(
+    setup: Setup,
+    networks: Sequence[Network],
+    checkpoints: Path,
+    keep: Mapping[int, str] | None = None,
+    until: int | None = None,
+) -> None:
+    """Train all that is not trained yet, as many at once as the config says.
+
+    Args:
+        setup: How they are trained.
+        networks: In any order; those that train together are neighbours.
+        checkpoints: Directory for the time of training.
+        keep: Steps at which the whole state is written, and under which name; None: the start, as
+            "rewind".
+        until: Where to stop; None for the end of the training.
+    """
+    size = setup.config.at_once or setup.config.replicates
+    for first in range(0, len(networks), size):
+        together = networks[first : first + size]
+        where = checkpoints / str(first)
+        if not all(network.store.has("DONE") for network in together):
+            _train_together(setup, together, where, keep, until)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _train_together(
+    setup: Setup,
+    networks: Sequence[Network],
+    directory: Path,
+    keep: Mapping[int, str] | None,
+    until: int | None,
+) -> None:
+    made = setup.training(tuple(network.seed for network in networks))
+    starts = [network.start() for network in networks]
+    keep = {int(starts[0].step): "rewind"} if keep is None else keep
+    end = made.num_steps if until is None else until
+    stops = sorted({end, *(step for step in keep if step < end)})
+    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+    for network, start in zip(networks, starts, strict=True):
+        network.store.save("mask", start.mask)
+        _keep(network.store, keep, start)
+    with Checkpoints(directory) as checkpoints:
+        if checkpoints.latest_step() is not None:
+            state = checkpoints.restore(state)
+        for network in networks:
+            network.store.rewind_log(int(state.step[0]))
+        for epoch in _epochs(made, state, stops):
+            state = epoch.state
+            for r, network in enumerate(networks):
+                _record(made, network.store, epoch, r, keep)
+            number = round(epoch.epoch)
+            if number % setup.config.train.checkpoint_every == 0 or epoch.step == end:
+                checkpoints.save(epoch.step, state)
+    for r, network in enumerate(networks):
+        _finish(made, network.store, _one(state, r))
+
+
+def _epochs(
+    made: build.Training, state: TrainState, stops: Sequence[int]
+) -> Iterator[training.Epoch]:
+    """Every epoch to the last of the steps ``stops``, cut in two at the others."""
+    for stop in stops:
+        for epoch in training.fit(state, made.step, made.feed, stop, made.learning_rate):
+            state = epoch.state
+            yield epoch
+
+
+@jax.jit
+def _one(state: TrainState, r: int) -> TrainState:
+    """The state of network ``r`` out of that of several."""
+    return jax.tree.map(lambda leaf: leaf[r], state)
+
+
+def _keep(store: Store, keep: Mapping[int, str], state: TrainState) -> None:
+    name = keep.get(int(state.step))
+    if name is not None:
+        save_state(store, name, state)
+
+
+def _record(
+    made: build.Training, store: Store, epoch: training.Epoch, r: int, keep: Mapping[int, str]
+) -> None:
+    """Log what network ``r`` learnt in an epoch and what the test set says of it."""
+    state = _one(epoch.state, r)
+    _keep(store, keep, state)
+    test = made.evaluate(state.params, state.state)
+    learnt = {
+        "train/loss": epoch.loss[r],
+        "train/accuracy": epoch.accuracy[r],
+        "train/learning_rate": epoch.learning_rate,
+    }
+    store.log(epoch.step, epoch.epoch, learnt)
+    tested = {f"test/{name}": value for name, value in test.items() if name != "n"}
+    store.log(epoch.step, epoch.epoch, tested, n=test["n"])
+    speed = {"images_per_second": epoch.images_per_second}
+    store.log(epoch.step, epoch.epoch, speed, file="timing", networks=len(epoch.loss))
+
+
+def _finish(made: build.Training, store: Store, state: TrainState) -> None:
+    """Write the final weights and numbers. Density is counted on the weights, not the mask."""
+    store.save("params_final", {"params": state.params, "state": state.state})
+    test = made.evaluate(state.params, state.state)
+    weights = [leaf for _, leaf in masks.leaves(state.params)]
+    nonzero = sum(int((w != 0).sum()) for w in weights)
+    losses, accuracies = store.logged("test/loss"), dict(store.logged("test/accuracy"))
+    early = min(losses, key=lambda pair: pair[1])[0]
+    numbers = {
+        "step": int(state.step),
+        **{f"test/{name}": value for name, value in test.items()},
+        "early_stop/step": early,
+        "early_stop/accuracy": accuracies[early],
+        "nonzero": nonzero,
+        "density": nonzero / sum(w.size for w in weights),
+    }
+    store.finish(numbers)

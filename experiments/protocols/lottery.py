@@ -1,0 +1,158 @@
+"""Iterative pruning with rewinding: train, prune, rewind, level after level."""
+
+import dataclasses
+import time
+
+import jax
+
+from experiments import build
+from experiments.config import Lottery, parse_duration
+from experiments.errors import UserError, user_errors
+from experiments.networks import Network, Setup, train_all
+from experiments.protocols.prune_and_train import layer_table
+from experiments.protocols.tickets import Tickets
+from experiments.store import Store
+from ntk_prune import lottery as levels
+from ntk_prune import masks
+from ntk_prune.streams import derived, stream
+from ntk_prune.training import TrainState
+
+
+def lottery(config: Lottery, store: Store) -> None:
+    """Run the protocol in ``store``, from where an earlier, killed run stopped."""
+    tickets = Tickets(config, store, Setup(config))
+    check(tickets)
+    before = Pretraining(tickets) if starts_elsewhere(config) else None
+    with store.claimed():
+        if before is not None:
+            before.train()
+        for level in range(config.levels + 1):
+            train_level(tickets, level, before)
+        store.finish({"levels": config.levels})
+
+
+def check(tickets: Tickets) -> None:
+    """UserError for a criterion or a rewind step that cannot be."""
+    setup, config = tickets.setup, tickets.config
+    with user_errors("strategy"):
+        build.check_paths(tickets.pruner, setup.model, setup.example)
+    for replicate in range(config.replicates):
+        tickets.batches(replicate)
+    rewind, end = setup.steps(config.rewind), setup.steps(config.train.duration)
+    if rewind >= end:
+        raise UserError(f"rewind: {config.rewind} is step {rewind} of a training of {end} steps")
+
+
+def train_level(tickets: Tickets, level: int, before: "Pretraining | None") -> None:
+    """Find the masks of a level and train its networks, as far as that is not done yet."""
+    config, setup = tickets.config, tickets.setup
+    networks = []
+    for replicate in range(config.replicates):
+        part, seed = tickets.part(replicate, level), tickets.seed(replicate)
+        if level > 0 and not part.has("mask.safetensors"):
+            find_mask(tickets, replicate, level)
+
+        def start(replicate=replicate, part=part) -> TrainState:
+            if level > 0:
+                return tickets.rewound(tickets.state(replicate, 0), part.load("mask"))
+            return initial(tickets, replicate, before)
+
+        networks.append(Network(part, seed, start))
+    keep = {setup.steps(config.rewind): "rewind"} if level == 0 else None
+    train_all(setup, networks, tickets.store.path / f"checkpoints/level_{level}", keep)
+    print_level(level, [part.store.read_json("DONE") for part in networks])
+
+
+def find_mask(tickets: Tickets, replicate: int, level: int) -> None:
+    """Prune the level before and write the mask and its table."""
+    began = time.perf_counter()
+    config, setup, part = tickets.config, tickets.setup, tickets.part(replicate, level)
+    before = tickets.state(replicate, level - 1)
+    params, state = (
+        tickets.final(replicate, level - 1)
+        if config.strategy.weights == "trained"
+        else (before.params, before.state)
+    )
+    mask, info = levels.next_mask(
+        jax.random.fold_in(stream(tickets.seed(replicate), "mask"), level),
+        tickets.pruner,
+        setup.model,
+        params,
+        state,
+        before.mask,
+        tickets.batches(replicate),
+        config.strategy.fraction,
+        level,
+    )
+    order = build.layers_by_depth(setup.model, setup.example)
+    density = levels.level_density(config.strategy.fraction, level)
+    table = {"method": config.strategy.name, "level": level, "density": density}
+    part.write_json("pruning.json", {**table, **layer_table(mask, info, order)})
+    part.log(0, 0.0, {"prune_seconds": time.perf_counter() - began}, file="timing")
+    part.save("mask", mask)
+
+
+def print_level(level: int, done: list[dict]) -> None:
+    """One line: what is kept and what the replicates reach."""
+    accuracies = " ".join(f"{numbers['test/accuracy']:.4f}" for numbers in done)
+    print(f"level {level}: {done[0]['density']:.4%} kept, test accuracy {accuracies}", flush=True)
+
+
+def starts_elsewhere(config: Lottery) -> bool:
+    """Whether there is a training before level 0."""
+    return parse_duration(config.pretraining.duration)[0] > 0
+
+
+def initial(tickets: Tickets, replicate: int, before: "Pretraining | None") -> TrainState:
+    """The dense network before its first step."""
+    fresh = tickets.setup.initial(tickets.seed(replicate))
+    return fresh if before is None else before.carried_over(replicate, fresh)
+
+
+class Pretraining:
+    """Training on other images, whose weights but for the head are where level 0 begins."""
+
+    def __init__(self, tickets: Tickets):
+        self.tickets, config = tickets, tickets.config
+        train = dataclasses.replace(config.train, duration=config.pretraining.duration)
+        changed = dataclasses.replace(config, data=config.pretraining.data, train=train)
+        with user_errors("pretraining"):
+            self.setup = Setup(changed)
+        main = tickets.setup
+        self.head = build.layers_by_depth(main.model, main.example)[-1].split("/")[0]
+        self._check_shapes(main)
+
+    def _check_shapes(self, main: Setup) -> None:
+        """UserError unless both networks have the same shapes but for the head."""
+        key = jax.random.key(0)
+        ours, theirs = (
+            jax.tree_util.tree_flatten_with_path(jax.eval_shape(s.model.init, key, s.example)[0])[0]
+            for s in (main, self.setup)
+        )
+        for (path, a), (_, b) in zip(ours, theirs, strict=True):
+            name = masks.name_of(path)
+            if name.split("/")[0] != self.head and a.shape != b.shape:
+                raise UserError(
+                    f"pretraining.data: {name} would be {b.shape} there and is {a.shape}; give "
+                    "both image sets one size and number of channels"
+                )
+
+    def _part(self, replicate: int) -> Store:
+        return self.tickets.store.within(f"replicate_{replicate}/pretraining")
+
+    def train(self) -> None:
+        """Train, as far as that is not done yet."""
+        networks = []
+        for replicate in range(self.tickets.config.replicates):
+            seed = self.tickets.seed(replicate)
+            start = lambda seed=seed: self.setup.initial(seed)  # noqa: E731
+            networks.append(Network(self._part(replicate), derived(seed, "pretraining"), start))
+        train_all(self.setup, networks, self.tickets.store.path / "checkpoints/pretraining")
+
+    def carried_over(self, replicate: int, fresh: TrainState) -> TrainState:
+        """``fresh`` with the pretrained weights and statistics everywhere but in the head."""
+        saved = self._part(replicate).load("params_final")
+        return fresh._replace(
+            params={**saved["params"], self.head: fresh.params[self.head]},
+            state=saved.get("state", {}),
+        )

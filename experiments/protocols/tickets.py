@@ -1,0 +1,136 @@
+"""The levels of a lottery in its run directory, and what a branch starts from.
+
+replicate_0/pretrain/       the network before level 0, where there is pretraining
+replicate_0/level_3/        mask, rewind (the state that its training starts from),
+                            params_final, pruning.json, metrics.jsonl, DONE
+"""
+
+import functools
+import zlib
+from collections.abc import Iterator
+
+import jax
+
+from experiments import build
+from experiments.config import Lottery
+from experiments.networks import Setup, load_state
+from experiments.store import Store
+from ntk_prune import lottery, masks
+from ntk_prune.pruners import prune
+from ntk_prune.streams import stream
+from ntk_prune.training import TrainState
+from ntk_prune.types import Batch, Key, Mask, Params, Pruner, State
+
+
+class Tickets:
+    """The trained levels of every replicate under ``store``, made by ``setup``."""
+
+    def __init__(self, config: Lottery, store: Store, setup: Setup):
+        self.config, self.store, self.setup = config, store, setup
+        strategy = config.strategy
+        self.pruner: Pruner = lottery.STRATEGIES[strategy.name](**vars(strategy.options))
+
+    def seed(self, replicate: int) -> int:
+        """Of a replicate."""
+        return self.config.seed + replicate
+
+    def part(self, replicate: int, level: int) -> Store:
+        """The directory of a level."""
+        return self.store.within(f"replicate_{replicate}/level_{level}")
+
+    def levels(self) -> list[int]:
+        """The levels that are there, of the first replicate."""
+        paths = (self.store.path / "replicate_0").glob("level_*/DONE")
+        return sorted(int(path.parent.name.removeprefix("level_")) for path in paths)
+
+    def networks(self, levels: list[int]) -> Iterator[tuple[int, int]]:
+        """``(level, replicate)`` of all networks, level by level."""
+        for level in levels:
+            for replicate in range(self.config.replicates):
+                yield level, replicate
+
+    @functools.cache  # noqa: B019 (a handful of them, as long as the run)
+    def batches(self, replicate: int) -> Batch:
+        """What the criterion sees."""
+        setup = self.setup
+        return build.score_batches(
+            self.config.strategy, self.config.data, self.seed(replicate), setup.dataset
+        )
+
+    def state(self, replicate: int, level: int) -> TrainState:
+        """What the training of a level starts from. That of level 0 is the rewind point."""
+        part = self.part(replicate, level)
+        return load_state(part, "rewind", part.load("mask"), self.setup.optimizer)
+
+    def final(self, replicate: int, level: int) -> tuple[Params, State]:
+        """The trained weights of a level and their running statistics."""
+        saved = self.part(replicate, level).load("params_final")
+        return saved["params"], saved.get("state", {})
+
+    def rewound(self, state: TrainState, mask: Mask) -> TrainState:
+        """``state`` under ``mask``, rescaled where the strategy says so."""
+        state = lottery.rewind(state, mask)
+        if self.config.strategy.name not in lottery.RESCALING:
+            return state
+        return state._replace(params=lottery.rescale(state.params, masks.density(mask)))
+
+
+class Origin:
+    """One level of one replicate of the parent, as the functions of a branch see it.
+
+    ``model``, ``example`` and ``optimizer`` are those of the branch's networks.
+    """
+
+    def __init__(
+        self, parent: Tickets, setup: Setup, store: Store, replicate: int, level: int, salt: str
+    ):
+        self.parent, self.replicate, self.level = parent, replicate, level
+        self.model, self.example, self.optimizer = setup.model, setup.example, setup.optimizer
+        self._store, self._salt = store, salt
+
+    def key(self, name: str) -> Key:
+        """A key of the stream ``name`` that no other level, branch or replicate has."""
+        key = stream(self.parent.seed(self.replicate), name)
+        key = jax.random.fold_in(key, zlib.crc32(self._salt.encode()))
+        return jax.random.fold_in(key, self.level)
+
+    @functools.cached_property
+    def ticket(self) -> TrainState:
+        """The ticket before its training."""
+        return self.parent.state(self.replicate, self.level)
+
+    @functools.cached_property
+    def rewind_point(self) -> TrainState:
+        """The dense network at the rewind step."""
+        return self.parent.state(self.replicate, 0)
+
+    @property
+    def dense_final(self) -> tuple[Params, State]:
+        """The trained dense network."""
+        return self.parent.final(self.replicate, 0)
+
+    @functools.cached_property
+    def shapes(self) -> tuple[Params, State]:
+        """Weights and state of the branch's network, without values."""
+        return jax.eval_shape(self.model.init, jax.random.key(0), self.example)
+
+    @functools.cached_property
+    def early(self) -> TrainState:
+        """The dense network at the branch's early step."""
+        store = self._store.within(f"replicate_{self.replicate}/early")
+        return load_state(store, "early", store.load("mask"), self.parent.setup.optimizer)
+
+    def rewound(self, state: TrainState, mask: Mask) -> TrainState:
+        """``state`` under ``mask``, rescaled where the parent's strategy says so."""
+        return self.parent.rewound(state, mask)
+
+    def pruned_at_once(self, params: Params, state: State, strategy: str | None) -> Mask:
+        """A mask as dense as the ticket's for a dense network, by the parent's or another
+        strategy."""
+        pruner = self.parent.pruner if strategy is None else lottery.STRATEGIES[strategy]()
+        mask = masks.ones_like(params)
+        batches = self.parent.batches(self.replicate)
+        density = masks.density(self.ticket.mask)
+        model = self.parent.setup.model
+        key = self.key("mask")
+        return prune(key, pruner, model, params, state, mask, batches, density)[0]
