@@ -89,7 +89,9 @@ def from_torch(
         array = np.asarray(tensors[name])
         fitting = kernel(array) if path_of(path)[-1] == "kernel" else array
         if fitting.shape != like.shape:
-            misshapen.append(f"{name} {array.shape} for a layer of shape {like.shape}")
+            misshapen.append(
+                f"{name}: shape {array.shape} does not fit a layer of shape {like.shape}"
+            )
         return fitting
 
     taken = jax.tree_util.tree_map_with_path(take, {"params": params, "state": state})
@@ -104,20 +106,17 @@ def torch_name(key_path, module_name: ModuleName) -> str:
     return f"{module_name('/'.join(modules))}.{_LEAVES[path[-1]]}"
 
 
-def check_names(
-    expected: Iterable[str], given: Iterable[str], misshapen: Iterable[str] = ()
-) -> None:
-    """Raise ValueError naming what is missing from ``given``, not asked for, or ``misshapen``."""
+def check_names(expected: Iterable[str], given: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Raise ValueError naming what is missing from ``given`` and what nobody asked for.
+
+    ``others`` are problems that come as sentences, named with them.
+    """
     expected = set(expected)
     given = {name for name in given if not name.endswith("num_batches_tracked")}
     problems = [
         f"{word}: {', '.join(sorted(names))}"
-        for word, names in (
-            ("missing", expected - given),
-            ("not used", given - expected),
-            ("does not fit", misshapen),
-        )
+        for word, names in (("missing", expected - given), ("not used", given - expected))
         if names
     ]
-    if problems:
+    if problems := [*problems, *others]:
         raise ValueError("; ".join(problems))

@@ -164,7 +164,7 @@ def test_all_that_is_wrong_is_named_at_once(tmp_path):
     message = str(caught.value)
     assert "missing: layer3.1.bn2.running_var" in message
     assert "not used: layer5.weight" in message
-    assert "does not fit: conv1.weight (4, 1, 3, 3) for a layer of shape (3, 3, 3, 4)" in message
+    assert "conv1.weight: shape (4, 1, 3, 3) does not fit a layer of shape (3, 3, 3, 4)" in message
     assert "\n" not in message
 
 
