@@ -4,7 +4,8 @@ r"""Path exclusion, PX (Iurada, Ciccone, Tommasi, CVPR 2024, arXiv 2406.01820).
 
 a bound of the kernel's trace: the paths that an example opens, times the values of all paths
 (``pruners.paths``). ``R`` is linear in the first factor and the second does not see the data, so
-one gradient on one example of ones is all that a round differentiates.
+one gradient on one example of ones is all that a round differentiates. The data are one number for
+each output, and while the last layer is dense it is the same number: PX is SynFlow-L2 then.
 
 Differs:
 - the published code has three rules in its history, with ``g = dR/d(theta^2)``: ``|theta|^5 |g|``

@@ -1,4 +1,4 @@
-"""A criterion that follows paths and a network without paths: refused before anything is written."""
+"""Criteria that follow paths refuse a network without paths, before anything is written."""
 
 import pytest
 
