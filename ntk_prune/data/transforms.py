@@ -65,9 +65,8 @@ def random_grayscale(rng: Rng, image: Picture, p: float = 0.2) -> Picture:
 def adjust_hue(image: Picture, shift: float) -> Picture:
     """Turn the hue by ``shift`` in [-1/2, 1/2] of the colour circle, in steps of 1/255."""
     hue, saturation, value = image.convert("HSV").split()
-    turned = (np.asarray(hue).astype(np.int32) + int(shift * 255)) % 256
-    channels = (Image.fromarray(turned.astype(np.uint8)), saturation, value)
-    return Image.merge("HSV", channels).convert("RGB")
+    turned = hue.point([(level + int(shift * 255)) % 256 for level in range(256)])
+    return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
 
 
 def color_jitter(
