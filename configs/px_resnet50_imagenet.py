@@ -4,8 +4,9 @@ paper     Iurada, Ciccone and Tommasi, CVPR 2024, arXiv 2406.01820: 100 rounds, 
           every class; 90 epochs, batches of 448, lr 0.1 dropped at 30, 60 and 80; crops with
           jittered colours as MoCo has them
 command   python -m experiments.run --config configs/px_resnet50_imagenet.py
-          --config.data.data_dir=DIR --config.data.num_workers=16, where DIR holds imagenet2012
-          prepared by TensorFlow Datasets; --config.data.name=imagenet_folder for train/, val/
+          --config.data.data_dir=DIR --config.data.num_workers=16, where DIR holds train/, val/.
+          With --config.data.name=imagenet DIR is that of TensorFlow Datasets, which knows labels
+          only with the images: add --config.prune.balanced=False, as the first releases had it
 presets   :sparse (density 0.044), :smoke (under a minute)
 expected  68.11 +- 0.29 % at density 0.107, 60.28 +- 0.32 % at 0.044 (table 1, three runs);
           not measured here
@@ -19,7 +20,7 @@ def imagenet(density: float) -> PruneAndTrain:
     """The paper's recipe at a density."""
     return PruneAndTrain(
         model=common.model("imagenet_resnet", depth=50),
-        data=DataConfig("imagenet", augment="moco"),
+        data=DataConfig("imagenet_folder", augment="moco"),
         prune=common.px(density, 1000, 100),
         train=TrainConfig(duration="90ep", drops=("30ep", "60ep", "80ep"), batch_size=448),
     )

@@ -34,7 +34,7 @@ def score_batches(
     """``num_examples`` random training examples without replacement, as ``Batch`` ``[n, B, ...]``.
 
     Args:
-      labels: integers ``[N]``, or ``N`` alone where an image has no single label.
+      labels: integers ``[N]``, or ``N`` alone where they are known only with the images.
       take: ``take(index [n]) -> (x uint8 [n, H, W, C], y [n, ...])``.
       prepare: turns uint8 images into float ones, see ``augment.normalise``.
       balanced: take the same number of every class, one class after the other in turn, so that
@@ -53,7 +53,9 @@ def score_batches(
     if not balanced:
         index = np.asarray(jax.random.permutation(key, available))[:num_examples]
     elif isinstance(labels, int):
-        raise ValueError("balanced: these images have no single label")
+        raise ValueError(
+            "balanced: the labels are not known before the images are read; turn it off"
+        )
     else:
         index = _balanced_index(key, np.asarray(labels), num_examples)
     x, y = take(index)
