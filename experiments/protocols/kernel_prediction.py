@@ -27,6 +27,10 @@ def kernel_prediction(config: KernelPrediction, store: Store) -> None:
     """One file per width and density, then the figure."""
     with user_errors("data"):
         dataset = build.load_images(config.data)
+    with user_errors("prune"):
+        network = mlp(config.widths[:1], dataset.num_classes, config.activation)
+        image = build.example(config.data, dataset)
+        build.check_paths(build.make_pruner(config.prune), network, image)
     with store.claimed():
         cells = []
         for width, density in itertools.product(config.widths, config.densities):

@@ -28,6 +28,9 @@ def spectrum(config: Spectrum, store: Store) -> None:
     image = build.example(config.data, dataset)
     with user_errors("model"):
         model = build.make_model(config.model, dataset, image)
+    with user_errors("methods"):
+        for method in config.methods:
+            build.check_paths(PRUNERS[method](), model, image)
     scored = PruneConfig(num_examples=config.num_examples, batch_size=config.num_examples)
     batches = build.score_batches(scored, config.data, config.seed, dataset)
     with store.claimed():

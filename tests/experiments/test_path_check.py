@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import build
+from experiments import build, run
 from experiments.config import DataConfig, ModelConfig, PruneAndTrain, PruneConfig
 from experiments.errors import UserError
 from experiments.options import make_options
@@ -24,3 +24,14 @@ def test_no_paths_is_one_line(method):
 @pytest.mark.parametrize(("method", "activation"), [("px", "relu"), ("pxact", "tanh")])
 def test_others_pass(method, activation):
     assert build.setup(config(method, activation)).pruner is not None
+
+
+def test_other_protocols_refuse_before_they_write(tmp_path, capsys):
+    words = ["--config", "configs/kernel_prediction_mlp.py:smoke", "--workdir", str(tmp_path / "a")]
+    assert run.main([*words, "--config.prune.name=px", "--config.activation=tanh"]) == 2
+    assert "tanh units has no paths" in capsys.readouterr().err
+    words = ["--config", "configs/spectrum_resnet20.py:smoke", "--workdir", str(tmp_path / "b")]
+    changes = ["--config.model.name=mlp", "--config.model.options.activation=tanh"]
+    assert run.main([*words, *changes]) == 2
+    assert "methods: a network of tanh units has no paths" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
