@@ -32,6 +32,7 @@ def test_other_protocols_refuse_before_they_write(tmp_path, capsys):
     assert "tanh units has no paths" in capsys.readouterr().err
     words = ["--config", "configs/spectrum_resnet20.py:smoke", "--workdir", str(tmp_path / "b")]
     changes = ["--config.model.name=mlp", "--config.model.options.activation=tanh"]
+    changes += ["--config.methods=px"]
     assert run.main([*words, *changes]) == 2
     assert "methods: a network of tanh units has no paths" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
