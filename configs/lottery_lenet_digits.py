@@ -18,9 +18,11 @@ def get_config(preset: str = "paper") -> Lottery:
             learning_rate=1.2e-3,
             schedule="constant",
             weight_decay=0.0,
+            checkpoint_every=10,
         ),
         levels=12,
         replicates=3,
+        branches=("randomly_reinitialise", "randomly_prune"),
     )
     return common.pick(preset, paper=config, smoke=smoke(config))
 

@@ -14,15 +14,17 @@ import json
 import sys
 import typing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import tyro
 
 from experiments.config import Experiment, to_dict
 from experiments.errors import UserError
-from experiments.options import DEFAULTS, nearest
+from experiments.options import DEFAULTS, Named, nearest
 
 USAGE = "python -m experiments.run --config configs/FILE.py[:preset] [--config.FIELD=VALUE ...]"
+
+AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
 
 
 class Command(NamedTuple):
@@ -129,28 +131,43 @@ def field_names(config: Any, prefix: str = "") -> list[str]:
     return names
 
 
-def override(config: Experiment, updates: dict[str, str]) -> Experiment:
+def override(config: AnyExperiment, updates: dict[str, str]) -> AnyExperiment:
     """``config`` with dotted fields replaced by parsed values, validated once at the end.
 
-    A new ``prune.name`` or ``model.name`` starts from that factory's default options.
+    A new name of a criterion, network, strategy or branch starts from its default options.
     """
     try:
-        for name in [n for n in updates if n in ("prune.name", "model.name")]:
-            section = name.split(".")[0]
-            chosen = dataclasses.replace(
-                getattr(config, section), name=updates.pop(name), options=DEFAULTS
-            )
-            config = dataclasses.replace(config, **{section: chosen})
-        tree: dict[str, Any] = {}
-        for name, text in updates.items():
-            node = tree
-            *parents, leaf = name.split(".")
-            for parent in parents:
-                node = node.setdefault(parent, {})
-            node[leaf] = _parse_value(config, name, text)
+        names = {n: text for n, text in updates.items() if _is_choice(config, n)}
+        chosen: dict[str, Any] = {}
+        for name, text in names.items():
+            chosen[name] = text
+            chosen[name.removesuffix("name") + "options"] = DEFAULTS
+        config = _replace(config, _nested(chosen))
+        rest = {n: text for n, text in updates.items() if n not in names}
+        tree = _nested({n: _parse_value(config, n, text) for n, text in rest.items()})
         return _replace(config, tree)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def _is_choice(config: Any, name: str) -> bool:
+    """Whether the field is the name of something that has options: ``prune.name``."""
+    *parents, leaf = name.split(".")
+    for parent in parents:
+        config = getattr(config, parent, None)
+    return leaf == "name" and isinstance(config, Named)
+
+
+def _nested(values: dict[str, Any]) -> dict[str, Any]:
+    """``{"a.b": 1}`` -> ``{"a": {"b": 1}}``."""
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        node = tree
+        *parents, leaf = name.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return tree
 
 
 def _parse_value(config: Experiment, name: str, text: str) -> Any:

@@ -22,7 +22,7 @@ from ntk_prune import masks, training
 from ntk_prune.checkpoint import Checkpoints
 from ntk_prune.streams import stream
 from ntk_prune.training import TrainState
-from ntk_prune.types import Mask
+from ntk_prune.types import Mask, Params, State
 
 
 class Setup:
@@ -62,6 +62,12 @@ class Setup:
                 self._by_size[len(seeds)] = made
                 return made
             return made._replace(feed=build.make_feed(c.train, seeds, data, made.step))
+
+    @property
+    def evaluate(self) -> Callable[[Params, State], dict[str, float]]:
+        """``evaluate(params, state) -> {"loss", "accuracy", ...}`` on the test set."""
+        made = next(iter(self._by_size.values()), None) or self.training((self.config.seed,))
+        return made.evaluate
 
     def initial(self, seed: int) -> TrainState:
         """The dense network of a seed before its first step."""

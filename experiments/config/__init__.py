@@ -21,6 +21,7 @@ from experiments.config.sections import (
     ModelConfig,
     PruneConfig,
     TrainConfig,
+    from_dict,
     parse_duration,
     to_dict,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Train",
     "TrainConfig",
     "Transfer",
+    "from_dict",
     "parse_duration",
     "to_dict",
 ]

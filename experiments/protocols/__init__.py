@@ -5,17 +5,21 @@ from collections.abc import Callable, Iterable
 from experiments.protocols.estimators import estimators
 from experiments.protocols.kernel_prediction import kernel_prediction
 from experiments.protocols.lottery import lottery
+from experiments.protocols.lottery_branch import lottery_branch
 from experiments.protocols.ntk_theory import ntk_theory
 from experiments.protocols.prune_and_train import prune_and_train
 from experiments.protocols.segmentation import segmentation
 from experiments.protocols.spectrum import costs as spectrum_costs
 from experiments.protocols.spectrum import spectrum
+from experiments.protocols.train import train
 from experiments.protocols.transfer import transfer
 
 PROTOCOLS: dict[str, Callable[..., None]] = {
     "ntk_theory": ntk_theory,
     "prune_and_train": prune_and_train,
+    "train": train,
     "lottery": lottery,
+    "lottery_branch": lottery_branch,
     "transfer": transfer,
     "segmentation": segmentation,
     "estimators": estimators,

@@ -10,7 +10,7 @@ from experiments.config import Lottery, parse_duration
 from experiments.errors import UserError, user_errors
 from experiments.networks import Network, Setup, train_all
 from experiments.protocols.prune_and_train import layer_table
-from experiments.protocols.tickets import Tickets
+from experiments.protocols.tickets import Tickets, draw_figures, rows, summary
 from experiments.store import Store
 from ntk_prune import lottery as levels
 from ntk_prune import masks
@@ -20,15 +20,22 @@ from ntk_prune.training import TrainState
 
 def lottery(config: Lottery, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
+    from experiments.protocols.lottery_branch import run_inside  # which takes lotteries as parents
+
     tickets = Tickets(config, store, Setup(config))
     check(tickets)
-    before = Pretraining(tickets) if starts_elsewhere(config) else None
+    before = pretraining(tickets)
     with store.claimed():
         if before is not None:
             before.train()
         for level in range(config.levels + 1):
             train_level(tickets, level, before)
-        store.finish({"levels": config.levels})
+        found = rows("tickets", tickets, range(config.levels + 1))
+        for name in config.branches:
+            found += run_inside(tickets, name)
+        store.write_json("results.json", {"rows": found})
+        draw_figures(store, found)
+        store.finish(summary(found))
 
 
 def check(tickets: Tickets) -> None:
@@ -98,15 +105,16 @@ def print_level(level: int, done: list[dict]) -> None:
     print(f"level {level}: {done[0]['density']:.4%} kept, test accuracy {accuracies}", flush=True)
 
 
-def starts_elsewhere(config: Lottery) -> bool:
-    """Whether there is a training before level 0."""
-    return parse_duration(config.pretraining.duration)[0] > 0
-
-
 def initial(tickets: Tickets, replicate: int, before: "Pretraining | None") -> TrainState:
     """The dense network before its first step."""
     fresh = tickets.setup.initial(tickets.seed(replicate))
     return fresh if before is None else before.carried_over(replicate, fresh)
+
+
+def pretraining(tickets: Tickets) -> "Pretraining | None":
+    """The training before level 0, if there is any."""
+    anything = parse_duration(tickets.config.pretraining.duration)[0] > 0
+    return Pretraining(tickets) if anything else None
 
 
 class Pretraining:

@@ -7,7 +7,8 @@ replicate_0/level_3/        mask, rewind (the state that its training starts fro
 
 import functools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 
@@ -43,7 +44,7 @@ class Tickets:
         paths = (self.store.path / "replicate_0").glob("level_*/DONE")
         return sorted(int(path.parent.name.removeprefix("level_")) for path in paths)
 
-    def networks(self, levels: list[int]) -> Iterator[tuple[int, int]]:
+    def networks(self, levels: Sequence[int]) -> Iterator[tuple[int, int]]:
         """``(level, replicate)`` of all networks, level by level."""
         for level in levels:
             for replicate in range(self.config.replicates):
@@ -134,3 +135,44 @@ class Origin:
         model = self.parent.setup.model
         key = self.key("mask")
         return prune(key, pruner, model, params, state, mask, batches, density)[0]
+
+
+Row = dict[str, Any]
+"""One network in ``results.json``: curve, replicate, level, and the final numbers."""
+
+
+def rows(curve: str, tickets: Tickets, levels: Sequence[int]) -> list[Row]:
+    """What the networks of these levels came to."""
+    found = []
+    for level, replicate in tickets.networks(levels):
+        part = tickets.part(replicate, level)
+        row: Row = {"curve": curve, "replicate": replicate, "level": level}
+        if part.has("connectivity.json"):
+            line = part.read_json("connectivity.json")
+            row |= {key: line[key] for key in ("density", "barrier", "t", "test/error")}
+        if part.has("DONE"):
+            row |= part.read_json("DONE")
+        found.append(row)
+    return found
+
+
+def summary(found: Sequence[Row]) -> dict[str, Any]:
+    """Means over the replicates of the last level of every curve, for ``DONE``."""
+    last = {row["curve"]: row["level"] for row in found}
+    result = {}
+    for curve, level in last.items():
+        here = [row for row in found if (row["curve"], row["level"]) == (curve, level)]
+        for name in ("density", "test/accuracy", "early_stop/step", "barrier"):
+            values = [row[name] for row in here if name in row]
+            if values:
+                result.setdefault(curve, {"level": level})[name] = sum(values) / len(values)
+    return result
+
+
+def draw_figures(store: Store, found: Sequence[Row]) -> None:
+    """The curves of these rows as PNG in the run directory."""
+    # matplotlib and pandas are only needed here
+    from experiments.report import figures, lottery_figures
+
+    for name, figure in lottery_figures.all_of(found).items():
+        figures.save(figure, store.path / name)

@@ -43,7 +43,7 @@ def accuracy_vs_density(runs: Sequence[Run], published: Sequence[Reference] = ()
         ax.set_title(style.plain(title))
         ax.set_ylabel(tables.heading(measure))
         pruned = group.loc[group["density"] < 1, "achieved"]
-        _density_axis(ax, [*pruned.dropna(), *(d for r in under for d in r.density)])
+        density_axis(ax, [*pruned.dropna(), *(d for r in under for d in r.density)])
     _legends(figure, looks, published_looks, published)
     return figure
 
@@ -117,7 +117,7 @@ def _legends(
         figure.legend(lines, labels, loc="outside lower center", fontsize=7.5, handlelength=3)
 
 
-def _density_axis(ax: "Axes", densities: Iterable[float]) -> None:
+def density_axis(ax: "Axes", densities: Iterable[float]) -> None:
     """Log axis in per cent, sparser to the right, with a tick at every density if they are few."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 

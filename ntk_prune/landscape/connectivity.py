@@ -4,12 +4,11 @@ Frankle et al. (arXiv 1912.05671) call a network stable at a step if two copies 
 there with different data orders, end without a barrier between them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.typing import ArrayLike
 
 from ntk_prune.types import Array, Model, Params, State
 
@@ -19,7 +18,7 @@ def interpolate(a: Any, b: Any, t: float) -> Any:
     return jax.tree.map(lambda x, y: (1 - t) * x + t * y, a, b)
 
 
-def barrier(errors: ArrayLike) -> float:
+def barrier(errors: Sequence[float] | np.ndarray) -> float:
     """``max_t error(t) - (error(0) + error(1)) / 2`` of ``errors [T]``, from t = 0 to t = 1.
 
     >>> barrier([0.0, 0.5, 0.25])

@@ -1,0 +1,21 @@
+"""Dense LeNet-300-100 on the embedded digits: the level that tickets are measured against."""
+
+import dataclasses
+
+from configs import common, lottery_lenet_digits
+from experiments.config import Train
+
+
+def get_config(preset: str = "paper") -> Train:
+    """The experiment under ``preset``."""
+    recipe = lottery_lenet_digits.get_config()
+    config = Train(
+        model=recipe.model,
+        data=recipe.data,
+        train=recipe.train,
+        replicates=recipe.replicates,
+        save=("0ep", "100it", "10ep"),
+    )
+    train = dataclasses.replace(config.train, duration="3ep")
+    tiny = dataclasses.replace(config, train=train, save=("0ep", "30it", "2ep"))
+    return common.pick(preset, paper=config, smoke=tiny)

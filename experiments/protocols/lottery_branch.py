@@ -1,0 +1,209 @@
+"""Branches: go on from the levels of a lottery, or of another branch, and train nothing twice."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import build, cli
+from experiments.branches import BRANCHES, Branch, Connection
+from experiments.config import BranchConfig, Lottery, LotteryBranch, from_dict, to_dict
+from experiments.errors import UserError, user_errors
+from experiments.networks import Network, Setup, train_all
+from experiments.protocols.lottery import initial, lottery, pretraining
+from experiments.protocols.tickets import Origin, Row, Tickets, draw_figures, rows, summary
+from experiments.store import Store
+from ntk_prune import landscape, training
+from ntk_prune.streams import derived
+from ntk_prune.training import TrainState
+from ntk_prune.types import Array, Params, State
+
+EFFECTIVE = "lottery.json"  # the config by which a branch was trained, for branches from it
+
+
+def lottery_branch(config: LotteryBranch, store: Store) -> None:
+    """Run the protocol in ``store``, from where an earlier, killed run stopped."""
+    if config.parent is None:
+        make_parent(config, store)
+    parent = find_tickets(store.path / "parent" if config.parent is None else Path(config.parent))
+    runner = Runner(parent, config, store)
+    with store.claimed():
+        store.write_json(EFFECTIVE, to_dict(runner.found.config))
+        found = runner.run()
+        store.write_json("results.json", {"rows": found})
+        draw_figures(store, [*parent.store.read_json("results.json")["rows"], *found])
+        store.finish(summary(found))
+
+
+def make_parent(config: LotteryBranch, store: Store) -> None:
+    """Run the recipe of the parent inside this run, as far as that is not done yet."""
+    recipe = cli.load(config.recipe)
+    if not isinstance(recipe, Lottery):
+        raise UserError(f"recipe: {config.recipe} is no lottery")
+    inside = Store(store.path / "parent", recipe)
+    if inside.done is None:
+        with store.claimed():
+            lottery(recipe, inside)
+
+
+def find_tickets(path: Path) -> Tickets:
+    """The finished levels in a run directory. UserError where there are none."""
+    if not (path / "config.json").is_file():
+        raise UserError(f"parent: there is no run in {path}")
+    if not (path / "DONE").exists():
+        raise UserError(f"parent: {path} is unfinished; run it to its end first")
+    store = Store(path, LotteryBranch())
+    plain = store.read_json(EFFECTIVE if store.has(EFFECTIVE) else "config.json")
+    if plain.get("protocol") != Lottery.protocol:
+        raise UserError(f"parent: {path} is a run of {plain.get('protocol')}, not of a lottery")
+    with user_errors(f"parent: {path}"):
+        config = from_dict(Lottery, plain)
+    return Tickets(config, store, Setup(config))
+
+
+def name_of(config: BranchConfig) -> str:
+    """The branch with the options that are not its defaults: ``randomly_prune scope=even``."""
+    defaults = vars(BranchConfig(config.name).options)
+    chosen = {k: v for k, v in vars(config.options).items() if v != defaults[k]}
+    return " ".join([config.name, *(f"{name}={value}" for name, value in chosen.items())])
+
+
+class Runner:
+    """One branch from ``parent`` in ``store``. UserError for what does not fit together."""
+
+    def __init__(self, parent: Tickets, config: LotteryBranch, store: Store):
+        self.parent, self.config, self.store = parent, config, store
+        self.branch: Branch = BRANCHES[config.branch.name](**vars(config.branch.options))
+        self.label = " ".join([name_of(config.branch), *config.changes])
+        if self.branch.needs_changes and not config.changes:
+            raise UserError(f"changes: without any, {config.branch.name} would repeat its parent")
+        changed = cli.override(parent.config, dict(c.split("=", 1) for c in config.changes))
+        with user_errors("branch"):
+            changed = self.branch.adapt(changed)
+        self.found = Tickets(changed, store, self._setup(changed))
+        self.levels = self._levels()
+        if self.branch.start is not None and self.branch.early is None:
+            with user_errors("branch"):
+                self._start(0, self.levels[0])  # what cannot be fails before anything is written
+
+    def _setup(self, changed: Lottery) -> Setup:
+        same = changed == self.parent.config
+        return self.parent.setup if same else Setup(changed)
+
+    def _levels(self) -> list[int]:
+        there = self.parent.levels()
+        lowest = self.branch.first_level
+        chosen = self.config.levels or [level for level in there if level >= lowest]
+        missing = [level for level in chosen if level not in there]
+        if missing or not chosen:
+            raise UserError(f"levels: {missing or chosen} of {there} in {self.parent.store.path}")
+        return sorted(chosen)
+
+    def _start(self, replicate: int, level: int) -> TrainState:
+        assert self.branch.start is not None
+        salt = f"{self.config.branch.name}/{self.config.seed}"
+        setup = self.found.setup
+        origin = Origin(self.parent, setup, self.store, replicate, level, salt)
+        state = self.branch.start(origin)
+        fresh = training.create(state.params, state.state, state.mask, setup.optimizer)
+        if jax.tree.structure(fresh.opt_state) == jax.tree.structure(state.opt_state):
+            return state
+        return fresh._replace(step=state.step)  # another update rule starts without moments
+
+    def run(self) -> list[Row]:
+        """Train and measure what is not done yet: one row for every network."""
+        if self.branch.early is not None:
+            self._train_early(self.branch.early)
+        if self.branch.start is not None:
+            self._train()
+        if self.branch.connection is not None:
+            self._connect(self.branch.connection)
+        return rows(self.label, self.found, self.levels)
+
+    def _train_early(self, duration: str) -> None:
+        """The dense networks to the early step: from the rewind point if that comes before."""
+        parent, networks = self.parent, []
+        step = parent.setup.steps(duration)
+        before = pretraining(parent)
+        for replicate in range(parent.config.replicates):
+
+            def start(replicate=replicate) -> TrainState:
+                rewind_point = parent.state(replicate, 0)
+                if int(rewind_point.step) <= step:
+                    return rewind_point
+                return initial(parent, replicate, before)
+
+            part = self.store.within(f"replicate_{replicate}/early")
+            networks.append(Network(part, parent.seed(replicate), start))
+        train_all(
+            parent.setup, networks, self.store.path / "checkpoints/early", {step: "early"}, step
+        )
+
+    def _seed(self, replicate: int) -> int:
+        seed = self.found.seed(replicate)
+        purpose = f"other order/{self.config.seed}"
+        return derived(seed, purpose) if self.branch.other_order else seed
+
+    def _train(self) -> None:
+        networks = [
+            Network(
+                self.found.part(replicate, level),
+                self._seed(replicate),
+                lambda replicate=replicate, level=level: self._start(replicate, level),
+            )
+            for level, replicate in self.found.networks(self.levels)
+        ]
+        train_all(self.found.setup, networks, self.store.path / "checkpoints/levels")
+
+    def _connect(self, connection: Connection) -> None:
+        for level, replicate in self.found.networks(self.levels):
+            part = self.found.part(replicate, level)
+            if not part.has("connectivity.json"):
+                ticket = self.parent.final(replicate, level)
+                other = (
+                    self.found.final(replicate, level)
+                    if connection.between == "orders"
+                    else self.parent.final(replicate, level - 1)
+                )
+                line = measure_line(self.parent.setup, connection, ticket, other)
+                density = self.parent.part(replicate, level).read_json("DONE")["density"]
+                part.write_json("connectivity.json", {"density": density, **line})
+
+
+def measure_line(
+    setup: Setup, connection: Connection, a: tuple[Params, State], b: tuple[Params, State]
+) -> dict[str, Any]:
+    """Test loss and error on the line from ``a`` to ``b``, and its barrier."""
+    ts = np.linspace(0, 1, connection.points).tolist()
+    measured = []
+    for t in ts:
+        params, state = landscape.interpolate(a, b, t)
+        if connection.batch_norm == "reestimated":
+            state = landscape.batch_statistics(setup.model, params, state, inputs(setup))
+        measured.append(setup.evaluate(params, state))
+    errors = [1 - test["accuracy"] for test in measured]
+    return {
+        "between": connection.between,
+        "t": ts,
+        "test/loss": [test["loss"] for test in measured],
+        "test/error": errors,
+        "barrier": landscape.barrier(errors),
+    }
+
+
+def inputs(setup: Setup, num_batches: int = 10) -> Iterable[Array]:
+    """Training images as the network takes them, in the order in which they lie."""
+    size = setup.config.train.batch_size
+    to_inputs = build.inputs(setup.config.data, setup.dataset)
+    for start in range(0, min(num_batches * size, setup.dataset.num_train), size):
+        stop = min(start + size, setup.dataset.num_train)
+        yield to_inputs(jnp.asarray(setup.dataset.examples(np.arange(start, stop))[0]))
+
+
+def run_inside(parent: Tickets, name: str) -> list[Row]:
+    """The branch of that name with its default options, in a directory inside its parent's."""
+    config = LotteryBranch(branch=BranchConfig(name))
+    return Runner(parent, config, parent.store.within(f"branches/{name}")).run()

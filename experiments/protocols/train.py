@@ -1,0 +1,53 @@
+"""Train dense networks, several as one program, and keep chosen weights."""
+
+from experiments.config import Train
+from experiments.errors import UserError
+from experiments.networks import Network, Setup, train_all
+from experiments.store import Store
+
+CURVES = ("train/loss", "test/loss", "train/accuracy", "test/accuracy")
+
+
+def train(config: Train, store: Store) -> None:
+    """Run the protocol in ``store``, from where an earlier, killed run stopped.
+
+    Replicate ``r`` has the directory ``replicate_r``; a kept state is ``step_<step>`` in it.
+    """
+    setup = Setup(config)
+    keep = {setup.steps(duration): duration for duration in config.save}
+    end = setup.steps(config.train.duration)
+    late = [duration for step, duration in keep.items() if step > end]
+    if late:
+        raise UserError(f"save: {', '.join(late)} comes after {config.train.duration}, the end")
+    with store.claimed():
+        networks = [
+            Network(
+                store.within(f"replicate_{replicate}"),
+                config.seed + replicate,
+                lambda seed=config.seed + replicate: setup.initial(seed),
+            )
+            for replicate in range(config.replicates)
+        ]
+        names = {step: f"step_{step}" for step in keep}
+        train_all(setup, networks, store.path / "checkpoints", names)
+        draw_figure(store, networks)
+        done = [network.store.read_json("DONE") for network in networks]
+        numbers = {"step": end, "test/accuracy": [d["test/accuracy"] for d in done]}
+        store.finish(numbers)
+        print(f"{store.path}: {numbers}")
+
+
+def draw_figure(store: Store, networks: list[Network]) -> None:
+    """Learning curves as PNG in the run directory."""
+    import pandas as pd  # only needed here, as matplotlib is
+
+    from experiments.report import figures, lottery_figures
+
+    records = [
+        {"replicate": r, "name": name, "step": step, "value": value}
+        for r, network in enumerate(networks)
+        for name in CURVES
+        for step, value in network.store.logged(name)
+    ]
+    figure = lottery_figures.learning_curves(pd.DataFrame(records))
+    figures.save(figure, store.path / "learning_curves")

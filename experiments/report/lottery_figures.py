@@ -1,0 +1,158 @@
+"""Figures of lotteries and their branches, from the rows of ``results.json``.
+
+Lines are means over the replicates, bars Student-t 95 % intervals (none for one replicate).
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.report import panels, style
+from experiments.report.accuracy import density_axis
+from experiments.report.panels import Look
+from experiments.report.runs import Frame
+from experiments.report.statistics import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+_LEARNING = ("train/loss", "test/loss", "train/accuracy", "test/accuracy")
+_PANELS = {
+    "test/accuracy": ("test accuracy (%)", 100.0),
+    "early_stop/accuracy": ("test accuracy at early stop (%)", 100.0),
+    "early_stop/step": ("early stop: step of least test loss", 1.0),
+}
+
+
+def all_of(rows: Sequence[Row]) -> dict[str, "Figure"]:
+    """Every figure that these rows have data for, by name."""
+    frame = pd.DataFrame(rows)
+    made = {}
+    if "test/accuracy" in frame:
+        made["levels"] = levels(frame)
+    if "barrier" in frame:
+        made["connectivity"] = connectivity(frame)
+    return made
+
+
+@panels.styled
+def levels(frame: Frame) -> "Figure":
+    """Final accuracy, accuracy at early stop and early-stop step against density."""
+    frame = frame[frame["test/accuracy"].notna()]
+    figure, axes = panels.grid(1, len(_PANELS), width=3.9, height=3.4)
+    looks = curve_looks(frame)
+    for ax, (name, (label, scale)) in zip(axes.flat, _PANELS.items(), strict=True):
+        for i, (curve, look) in enumerate(looks.items()):
+            shift = 1.015 ** (i - (len(looks) - 1) / 2)  # so that intervals do not hide each other
+            _line(ax, frame[frame["curve"] == curve], name, scale, look, shift)
+        ax.set_ylabel(label)
+        density_axis(ax, _densities(frame))
+    counts = frame.groupby(["curve", "level"])["replicate"].nunique()
+    axes[0, 0].set_title(panels.in_words(counts))
+    panels.legend(figure, looks)
+    return figure
+
+
+def _densities(frame: Frame) -> list[float]:
+    """The mean density of every level."""
+    return frame.groupby("level")["density"].mean().tolist()
+
+
+def curve_looks(frame: Frame) -> dict[str, Look]:
+    """The look of every curve, in order of appearance."""
+    names = list(dict.fromkeys(frame["curve"]))
+    return {
+        name: {
+            "color": style._COLORS[i % len(style._COLORS)],
+            "marker": style._MARKERS[i % len(style._MARKERS)],
+            "linestyle": "-",
+            "markersize": 3.5,
+            "linewidth": 1.2,
+        }
+        for i, name in enumerate(names)
+    }
+
+
+def intervals(frame: Frame, x: str, y: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means of ``y`` and half widths (nan for one value) where ``x`` has a value."""
+    points = []
+    for _, group in frame.dropna(subset=[y]).groupby("level"):
+        mean, half, _ = mean_interval(group[y])
+        points.append((group[x].mean(), mean, np.nan if half is None else half))
+    found = np.array(sorted(points)).reshape(-1, 3)
+    return found[:, 0], found[:, 1], found[:, 2]
+
+
+def _line(
+    ax: "Axes", frame: Frame, name: str, scale: float, look: Look, shift: float = 1.0
+) -> None:
+    x, mean, half = intervals(frame, "density", name)
+    ax.errorbar(x * shift, scale * mean, scale * half, capsize=2, elinewidth=0.8, **look)
+
+
+@panels.styled
+def connectivity(frame: Frame) -> "Figure":
+    """The barrier against density, and the mean error on the line of every level."""
+    from matplotlib import colormaps
+
+    frame = frame[frame["barrier"].notna()]
+    figure, axes = panels.grid(1, 2, width=4.2, height=3.4)
+    left, right = axes[0]
+    for curve, look in curve_looks(frame).items():
+        _line(left, frame[frame["curve"] == curve], "barrier", 100.0, look)
+    left.axhline(0, color=style.DENSE, linewidth=0.7)
+    left.set_ylabel("barrier: rise of the test error (%)")
+    left.set_title(panels.in_words(frame.groupby(["curve", "level"])["replicate"].nunique()))
+    density_axis(left, _densities(frame))
+    shades = colormaps["viridis"](np.linspace(0, 0.9, frame["level"].nunique()))
+    for (_, group), shade in zip(frame.groupby("level"), shades, strict=True):
+        error = np.mean(group["test/error"].tolist(), axis=0)
+        label = f"{100 * group['density'].mean():.3g} %"
+        right.plot(group["t"].iloc[0], 100 * error, color=shade, label=label)
+    right.set(xlabel="t, from one network to the other", ylabel="test error (%)")
+    right.legend(title="density", fontsize=7, ncols=2)
+    return figure
+
+
+@panels.styled
+def stability(frame: Frame) -> "Figure":
+    """The barrier against the rewind step, one line for every level that was measured."""
+    figure, axes = panels.grid(1, 1, width=5.2, height=3.6)
+    ax = axes[0, 0]
+    for (level, group), look in zip(
+        frame.groupby("level"),
+        curve_looks(frame.assign(curve=frame["level"])).values(),
+        strict=True,
+    ):
+        points = [(step, *mean_interval(at["barrier"])[:2]) for step, at in group.groupby("rewind")]
+        x, mean, half = (np.array(column, float) for column in zip(*points, strict=True))
+        label = f"level {level}, density {100 * group['density'].mean():.3g} %"
+        ax.errorbar(x, 100 * mean, 100 * half, capsize=2, label=label, **look)
+    ax.axhline(0, color=style.DENSE, linewidth=0.7)
+    ax.set(xlabel="rewind step", ylabel="barrier: rise of the test error (%)")
+    ax.set_xscale("symlog", linthresh=max(1.0, frame["rewind"][frame["rewind"] > 0].min()))
+    ax.set_title(panels.in_words(frame.groupby(["level", "rewind"])["replicate"].nunique()))
+    ax.legend(fontsize=8)
+    return figure
+
+
+@panels.styled
+def learning_curves(frame: Frame) -> "Figure":
+    """Losses and accuracies of replicates (step, name, value, replicate); thick: their mean."""
+    names = [name for name in _LEARNING if name in set(frame["name"])]
+    figure, axes = panels.grid(1, len(names), width=2.9, height=2.6)
+    for ax, name in zip(axes.flat, names, strict=True):
+        scale = 100 if name.endswith("accuracy") else 1
+        wide = frame[frame["name"] == name].pivot_table(
+            index="step", columns="replicate", values="value"
+        )
+        if wide.shape[1] > 1:
+            ax.plot(wide.index, scale * wide, color=style._COLORS[0], linewidth=0.6, alpha=0.4)
+        ax.plot(wide.index, scale * wide.mean(axis=1), color=style._COLORS[0])
+        ax.set(xlabel="step", ylabel=name.replace("/", " ") + " (%)" * (scale == 100))
+    axes[0, 0].set_title(f"n = {frame['replicate'].nunique()}")
+    return figure
