@@ -53,6 +53,9 @@ class Store:
             except OSError:
                 raise UserError(f"{self.path} is in use by another process; wait for it") from None
             self._check_config()
+            for leftover in self.path.rglob(".*"):  # of an atomic write that was killed
+                if leftover.suffix[1:].isdecimal():
+                    leftover.unlink()
             if not self.has("config.json"):
                 self.write_json("env.json", environment())
                 self.write_json("config.json", self.config)

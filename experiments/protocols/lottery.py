@@ -10,7 +10,7 @@ from experiments.config import Lottery, parse_duration
 from experiments.errors import UserError, user_errors
 from experiments.networks import Network, Setup, train_all
 from experiments.protocols.prune_and_train import layer_table
-from experiments.protocols.tickets import Tickets, draw_figures, rows, summary
+from experiments.protocols.tickets import Tickets, draw_figures, goal, rows, summary
 from experiments.store import Store
 from ntk_prune import lottery as levels
 from ntk_prune import masks
@@ -30,7 +30,7 @@ def lottery(config: Lottery, store: Store) -> None:
             before.train()
         for level in range(config.levels + 1):
             train_level(tickets, level, before)
-        found = rows("tickets", tickets, range(config.levels + 1))
+        found = rows("tickets", tickets, range(config.levels + 1), goal(tickets))
         for name in config.branches:
             found += run_inside(tickets, name)
         store.write_json("results.json", {"rows": found})
@@ -66,7 +66,7 @@ def train_level(tickets: Tickets, level: int, before: "Pretraining | None") -> N
 
         networks.append(Network(part, seed, start))
     keep = {setup.steps(config.rewind): "rewind"} if level == 0 else None
-    train_all(setup, networks, tickets.store.path / f"checkpoints/level_{level}", keep)
+    train_all(setup, networks, tickets.store.path / "checkpoints", keep)
     print_level(level, [part.store.read_json("DONE") for part in networks])
 
 
@@ -155,7 +155,7 @@ class Pretraining:
             seed = self.tickets.seed(replicate)
             start = lambda seed=seed: self.setup.initial(seed)  # noqa: E731
             networks.append(Network(self._part(replicate), derived(seed, "pretraining"), start))
-        train_all(self.setup, networks, self.tickets.store.path / "checkpoints/pretraining")
+        train_all(self.setup, networks, self.tickets.store.path / "checkpoints")
 
     def carried_over(self, replicate: int, fresh: TrainState) -> TrainState:
         """``fresh`` with the pretrained weights and statistics everywhere but in the head."""

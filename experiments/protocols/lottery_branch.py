@@ -14,7 +14,15 @@ from experiments.config import BranchConfig, Lottery, LotteryBranch, from_dict, 
 from experiments.errors import UserError, user_errors
 from experiments.networks import Network, Setup, train_all
 from experiments.protocols.lottery import initial, lottery, pretraining
-from experiments.protocols.tickets import Origin, Row, Tickets, draw_figures, rows, summary
+from experiments.protocols.tickets import (
+    Origin,
+    Row,
+    Tickets,
+    draw_figures,
+    goal,
+    rows,
+    summary,
+)
 from experiments.store import Store
 from ntk_prune import landscape, training
 from ntk_prune.streams import derived
@@ -121,7 +129,7 @@ class Runner:
             self._train()
         if self.branch.connection is not None:
             self._connect(self.branch.connection)
-        return rows(self.label, self.found, self.levels)
+        return rows(self.label, self.found, self.levels, goal(self.parent))
 
     def _train_early(self, duration: str) -> None:
         """The dense networks to the early step: from the rewind point if that comes before."""
@@ -138,9 +146,7 @@ class Runner:
 
             part = self.store.within(f"replicate_{replicate}/early")
             networks.append(Network(part, parent.seed(replicate), start))
-        train_all(
-            parent.setup, networks, self.store.path / "checkpoints/early", {step: "early"}, step
-        )
+        train_all(parent.setup, networks, self.store.path / "checkpoints", {step: "early"}, step)
 
     def _seed(self, replicate: int) -> int:
         seed = self.found.seed(replicate)
@@ -156,7 +162,7 @@ class Runner:
             )
             for level, replicate in self.found.networks(self.levels)
         ]
-        train_all(self.found.setup, networks, self.store.path / "checkpoints/levels")
+        train_all(self.found.setup, networks, self.store.path / "checkpoints")
 
     def _connect(self, connection: Connection) -> None:
         for level, replicate in self.found.networks(self.levels):

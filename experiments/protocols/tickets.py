@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from experiments import build
 from experiments.config import Lottery
@@ -141,8 +142,8 @@ Row = dict[str, Any]
 """One network in ``results.json``: curve, replicate, level, and the final numbers."""
 
 
-def rows(curve: str, tickets: Tickets, levels: Sequence[int]) -> list[Row]:
-    """What the networks of these levels came to."""
+def rows(curve: str, tickets: Tickets, levels: Sequence[int], goal: float | None) -> list[Row]:
+    """What these networks came to, and when their test loss first reached ``goal``."""
     found = []
     for level, replicate in tickets.networks(levels):
         part = tickets.part(replicate, level)
@@ -152,8 +153,19 @@ def rows(curve: str, tickets: Tickets, levels: Sequence[int]) -> list[Row]:
             row |= {key: line[key] for key in ("density", "barrier", "t", "test/error")}
         if part.has("DONE"):
             row |= part.read_json("DONE")
+            fast = [step for step, loss in part.logged("test/loss") if loss <= (goal or 0)]
+            row |= {"learnt/step": fast[0]} if fast else {}
         found.append(row)
     return found
+
+
+def goal(tickets: Tickets) -> float | None:
+    """Twice the least test loss of the dense networks, the mean over replicates: what a network
+    that learns reaches sooner or later. None where there are no dense networks."""
+    if 0 not in tickets.levels():
+        return None
+    dense = [tickets.part(r, 0).logged("test/loss") for r in range(tickets.config.replicates)]
+    return 2 * float(np.mean([min(loss for _, loss in losses) for losses in dense]))
 
 
 def summary(found: Sequence[Row]) -> dict[str, Any]:
@@ -162,7 +174,7 @@ def summary(found: Sequence[Row]) -> dict[str, Any]:
     result = {}
     for curve, level in last.items():
         here = [row for row in found if (row["curve"], row["level"]) == (curve, level)]
-        for name in ("density", "test/accuracy", "early_stop/step", "barrier"):
+        for name in ("density", "test/accuracy", "early_stop/step", "learnt/step", "barrier"):
             values = [row[name] for row in here if name in row]
             if values:
                 result.setdefault(curve, {"level": level})[name] = sum(values) / len(values)

@@ -25,6 +25,7 @@ _PANELS = {
     "test/accuracy": ("test accuracy (%)", 100.0),
     "early_stop/accuracy": ("test accuracy at early stop (%)", 100.0),
     "early_stop/step": ("early stop: step of least test loss", 1.0),
+    "learnt/step": ("step of twice the dense network's least test loss", 1.0),
 }
 
 
@@ -41,11 +42,14 @@ def all_of(rows: Sequence[Row]) -> dict[str, "Figure"]:
 
 @panels.styled
 def levels(frame: Frame) -> "Figure":
-    """Final accuracy, accuracy at early stop and early-stop step against density."""
+    """Accuracies at the end and at early stop, and how fast the networks learn, against density."""
     frame = frame[frame["test/accuracy"].notna()]
-    figure, axes = panels.grid(1, len(_PANELS), width=3.9, height=3.4)
+    shown = {name: look for name, look in _PANELS.items() if name in frame}
+    figure, axes = panels.grid(-(-len(shown) // 2), 2, width=4.4, height=3.2)
     looks = curve_looks(frame)
-    for ax, (name, (label, scale)) in zip(axes.flat, _PANELS.items(), strict=True):
+    for ax in axes.flat[len(shown) :]:
+        ax.remove()
+    for ax, (name, (label, scale)) in zip(axes.flat, shown.items(), strict=False):
         for i, (curve, look) in enumerate(looks.items()):
             shift = 1.015 ** (i - (len(looks) - 1) / 2)  # so that intervals do not hide each other
             _line(ax, frame[frame["curve"] == curve], name, scale, look, shift)

@@ -1,0 +1,214 @@
+"""Branches: what they start from, what they leave alone, and what they refuse."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from lottery_problem import FILE, get_config, kept, load, lottery, part, same
+
+from experiments import run
+from experiments.branches import BRANCHES
+from experiments.config import BranchConfig, Lottery, LotteryBranch
+from experiments.protocols.lottery_branch import find_tickets
+from ntk_prune import masks
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory):
+    return lottery(tmp_path_factory.mktemp("branches") / "parent")
+
+
+@pytest.fixture(scope="module")
+def residual(tmp_path_factory):
+    return lottery(tmp_path_factory.mktemp("branches") / "resnet", "levels=1", preset="resnet")
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    file = tmp_path / "branch.py"
+    file.write_text(
+        "from experiments.config import LotteryBranch\n"
+        f"def get_config(): return LotteryBranch(recipe={FILE!r})\n"
+    )
+    return file
+
+
+@pytest.fixture
+def branch(tmp_path, config_file):
+    """``branch(parent, name, *words)`` runs it on level 1 and returns its directory."""
+
+    def go(parent, name, *words, levels="1"):
+        workdir = tmp_path / f"{name}{len(list(tmp_path.iterdir()))}"
+        flags = [f"parent={parent}", f"branch.name={name}", f"levels={levels}", *words]
+        flags = [f"--config.{flag}" for flag in flags]
+        assert run.main(["--config", str(config_file), "--workdir", str(workdir), *flags]) == 0
+        return workdir
+
+    return go
+
+
+def both(parent, child, name, level=1, replicate=0):
+    return [load(part(d, replicate, level), name) for d in (parent, child)]
+
+
+def files(directory):
+    return {p: p.stat().st_mtime_ns for p in directory.rglob("*")}
+
+
+def test_reinitialised_networks_have_the_mask_and_other_weights(parent, branch):
+    before = files(parent)
+    child = branch(parent, "randomly_reinitialise")
+    assert files(parent) == before
+    old, mask = both(parent, child, "mask")
+    assert same(old, mask)
+    ticket, start = both(parent, child, "rewind")
+    assert int(start["step"]) == int(ticket["step"]) == 3
+    for (_, a), (_, b), (_, m) in zip(
+        *(masks.leaves(t) for t in (ticket["params"], start["params"], mask)), strict=True
+    ):
+        assert not (a == b)[m].any()
+        assert not b[~m].any()
+    replicates = [load(part(child, r, 1), "rewind")["params"] for r in range(2)]
+    assert not same(*replicates)
+
+
+def test_another_seed_of_the_branch_draws_other_weights(parent, branch):
+    found = [branch(parent, "randomly_reinitialise", f"seed={seed}") for seed in (0, 1)]
+    assert not same(*(load(part(d, 0, 1), "rewind")["params"] for d in found))
+
+
+def test_random_masks_lie_on_the_rewind_weights(parent, branch):
+    child = branch(parent, "randomly_prune", "branch.options.scope=global")
+    old, mask = both(parent, child, "mask")
+    assert kept(old) == kept(mask)
+    assert not same(old, mask)
+    dense = load(part(parent, 0, 0), "rewind")["params"]
+    start = load(part(child, 0, 1), "rewind")["params"]
+    assert same(start, jax.tree.map(lambda p, m: p * m, dense, mask))
+
+
+def test_one_shot_prunes_the_trained_dense_network(parent, branch):
+    """At the first level that is iterative pruning; at the second it differs."""
+    child = branch(parent, "oneshot", levels="1 2")
+    assert same(*both(parent, child, "mask"))
+    assert same(*both(parent, child, "rewind"))
+    first, second = (load(part(child, 0, level), "mask") for level in (1, 2))
+    assert not same(*both(parent, child, "mask", level=2))
+    assert kept(second) == round(0.64 * kept(masks.ones_like(first)))
+
+
+@pytest.mark.parametrize("step", ["2it", "7it"])
+def test_early_pruning_goes_on_from_the_early_step(parent, branch, step):
+    child = branch(parent, "prune_early", f"branch.options.step={step}")
+    early = load(child / "replicate_0/early", "early")
+    start, mask = (load(part(child, 0, 1), name) for name in ("rewind", "mask"))
+    assert int(early["step"]) == int(start["step"]) == int(step[0])
+    assert same(start["params"], jax.tree.map(lambda p, m: p * m, early["params"], mask))
+    magnitudes = np.concatenate([np.abs(w).ravel() for _, w in masks.leaves(early["params"])])
+    alive = np.concatenate([m.ravel() for _, m in masks.leaves(mask)])
+    assert magnitudes[alive].min() >= magnitudes[~alive].max()
+
+
+def test_a_retrained_ticket_differs_by_its_changes_alone(parent, branch):
+    child = branch(parent, "retrain", "changes=train.duration=3ep")
+    assert same(*both(parent, child, "rewind"))
+    assert json.loads((part(child, 0, 1) / "DONE").read_text())["step"] == 15
+    shorter = branch(parent, "retrain", "changes=train.eval_batch_size=90")
+    assert same(*both(parent, shorter, "params_final"))
+
+
+def test_another_update_rule_starts_without_moments(parent, branch):
+    child = branch(parent, "retrain", "changes=train.optimizer=adam")
+    ticket, start = both(parent, child, "rewind")
+    assert same(ticket["params"], start["params"])
+    assert not any(np.any(m) for m in start["optimizer"].values() if np.ndim(m))
+
+
+def test_wider_networks_have_split_units_or_weights_of_their_own(parent, branch):
+    mask = load(part(parent, 0, 1), "mask")
+    for name in ("increase_width", "widen_mask"):
+        child = branch(parent, name)
+        wide, start = (load(part(child, 0, 1), x) for x in ("mask", "rewind"))
+        assert wide["fc1"]["kernel"].shape == (24, 16)
+        np.testing.assert_array_equal(wide["fc1"]["kernel"][::2, ::2], mask["fc1"]["kernel"])
+        assert masks.layer_densities(wide) == masks.layer_densities(mask)
+        for (_, w), (_, m) in zip(*map(masks.leaves, (start["params"], wide)), strict=True):
+            assert not w[~m].any()
+
+
+def test_a_deeper_network_repeats_blocks_and_is_a_parent_itself(residual, branch):
+    child = branch(residual, "change_depth", "branch.options.depth=20")
+    ticket, start = both(residual, child, "rewind")
+    assert same(start["params"]["blocks_2"], ticket["params"]["blocks_1"])
+    assert find_tickets(child).config.model.options.depth == 20  # pyright: ignore
+    line = branch(child, "linear_connectivity", "branch.options.points=3")
+    found = json.loads((part(line, 0, 1) / "connectivity.json").read_text())
+    ends = [json.loads((part(d, 0, 1) / "DONE").read_text()) for d in (child, line)]
+    expected = [1 - end["test/accuracy"] for end in ends]
+    assert [found["test/error"][0], found["test/error"][-1]] == pytest.approx(expected)
+
+
+def test_a_line_between_levels_trains_nothing(residual, branch):
+    words = ("branch.options.between=levels", "branch.options.batch_norm=reestimated")
+    child = branch(residual, "linear_connectivity", "branch.options.points=3", *words)
+    found = json.loads((part(child, 0, 1) / "connectivity.json").read_text())
+    assert found["barrier"] >= 0
+    assert not (part(child, 0, 1) / "params_final.safetensors").exists()
+    assert (child / "connectivity.png").exists()
+
+
+def test_copies_for_connectivity_see_another_order(parent, branch):
+    child = branch(parent, "linear_connectivity", "branch.options.points=3", levels="0")
+    assert same(*both(parent, child, "rewind", level=0))
+    assert not same(*both(parent, child, "params_final", level=0))
+
+
+def test_branches_inside_a_lottery_are_the_branches_of_the_command(tmp_path, branch, parent):
+    inside = lottery(tmp_path / "inside", "branches=randomly_prune")
+    child = branch(parent, "randomly_prune", levels="1 2")
+    for level in (1, 2):
+        a, b = (part(d, 0, level) for d in (inside / "branches/randomly_prune", child))
+        assert same(load(a, "params_final"), load(b, "params_final"))
+    rows = json.loads((inside / "results.json").read_text())["rows"]
+    assert [r["level"] for r in rows if r["curve"] == "randomly_prune"] == [1, 1, 2, 2]
+
+
+def test_a_branch_without_parent_makes_one(tmp_path, config_file):
+    workdir = tmp_path / "run"
+    words = ["--config", str(config_file), "--workdir", str(workdir), "--config.levels=1"]
+    assert run.main(words) == 0
+    assert (workdir / "parent/DONE").exists()
+    assert (workdir / "levels.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["branch.name=retrain"], "changes: without any, retrain would repeat its parent"),
+        (["levels=5"], r"levels: \[5\] of \[0, 1, 2\]"),
+        (["branch.name=change_depth"], "of CIFAR ResNets, not of mlp"),
+        (["branch.name=retrain", "changes=data.nam=digits"], "did you mean 'data.name'"),
+        (["parent=nowhere"], "parent: there is no run in nowhere"),
+        (["branch.name=oneshott"], "did you mean 'oneshot'"),
+        (["branch.name=change_depth", "branch.options.depth=21"], "6n\\+2"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_leaves_nothing(
+    parent, config_file, tmp_path, capsys, words, message
+):
+    flags = [f"--config.{word}" for word in words]
+    if not any(word.startswith("parent") for word in words):
+        flags.append(f"--config.parent={parent}")
+    workdir = tmp_path / "run"
+    assert run.main(["--config", str(config_file), "--workdir", str(workdir), *flags]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert __import__("re").search(message, error)
+    assert not workdir.exists()
+
+
+def test_every_branch_has_options_that_can_be_made():
+    for name in BRANCHES:
+        assert LotteryBranch(branch=BranchConfig(name)).branch.options is not None
+    assert isinstance(get_config(), Lottery)
