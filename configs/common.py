@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments.config import (
     DataConfig,
+    Lottery,
     ModelConfig,
     PruneAndTrain,
     PruneConfig,
@@ -135,6 +136,25 @@ def smoke(config: PruneAndTrain) -> PruneAndTrain:
         train=dataclasses.replace(
             config.train, duration="2ep", schedule="cosine", batch_size=64, eval_batch_size=500
         ),
+    )
+
+
+def lottery_digits(config: Lottery) -> Lottery:
+    """The same tickets on the embedded digits at 16x16, 30 epochs with a cosine a level."""
+    train = TrainConfig(duration="30ep", schedule="cosine", warmup="2ep", batch_size=64)
+    return dataclasses.replace(config, data=DataConfig("digits", image_size=16), train=train)
+
+
+def lottery_smoke(config: Lottery) -> Lottery:
+    """A tiny network of the same family, one level, two epochs."""
+    return dataclasses.replace(
+        config,
+        model=model(config.model.name, **_TINY[config.model.name]),
+        data=DataConfig("digits", image_size=16),
+        train=TrainConfig(duration="2ep", schedule="cosine", batch_size=64),
+        levels=1,
+        rewind="0ep",
+        replicates=2,
     )
 
 
