@@ -5,6 +5,7 @@ A directory of a network holds ``metrics.jsonl``, ``params_final.safetensors``, 
 the end.
 """
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -111,7 +112,8 @@ def load_state(
 def train_all(
     setup: Setup,
     networks: Sequence[Network],
-    checkpoints: Path,
+    store: Store,
+    stage: str,
     keep: Mapping[int, str] | None = None,
     until: int | None = None,
 ) -> None:
@@ -120,18 +122,22 @@ def train_all(
     Args:
         setup: How they are trained.
         networks: In any order; those that train together are neighbours.
-        checkpoints: Directory for the time of training.
+        store: Has the checkpoints while something trains.
+        stage: What is trained, unique within the run.
         keep: Steps at which the whole state is written, and under which name; None: the start, as
             "rewind".
         until: Where to stop; None for the end of the training.
     """
     size = setup.config.at_once or setup.config.replicates
+    checkpoints = store.path / "checkpoints" / stage
     for first in range(0, len(networks), size):
         together = networks[first : first + size]
         where = checkpoints / str(first)
         if not all(network.store.has("DONE") for network in together):
             _train_together(setup, together, where, keep, until)
     shutil.rmtree(checkpoints, ignore_errors=True)
+    with contextlib.suppress(OSError):  # there are those of other stages, or none
+        checkpoints.parent.rmdir()
 
 
 def _train_together(

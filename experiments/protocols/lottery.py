@@ -66,7 +66,7 @@ def train_level(tickets: Tickets, level: int, before: "Pretraining | None") -> N
 
         networks.append(Network(part, seed, start))
     keep = {setup.steps(config.rewind): "rewind"} if level == 0 else None
-    train_all(setup, networks, tickets.store.path / "checkpoints", keep)
+    train_all(setup, networks, tickets.store, f"level_{level}", keep)
     print_level(level, [part.store.read_json("DONE") for part in networks])
 
 
@@ -155,7 +155,7 @@ class Pretraining:
             seed = self.tickets.seed(replicate)
             start = lambda seed=seed: self.setup.initial(seed)  # noqa: E731
             networks.append(Network(self._part(replicate), derived(seed, "pretraining"), start))
-        train_all(self.setup, networks, self.tickets.store.path / "checkpoints")
+        train_all(self.setup, networks, self.tickets.store, "pretraining")
 
     def carried_over(self, replicate: int, fresh: TrainState) -> TrainState:
         """``fresh`` with the pretrained weights and statistics everywhere but in the head."""

@@ -146,7 +146,7 @@ class Runner:
 
             part = self.store.within(f"replicate_{replicate}/early")
             networks.append(Network(part, parent.seed(replicate), start))
-        train_all(parent.setup, networks, self.store.path / "checkpoints", {step: "early"}, step)
+        train_all(parent.setup, networks, self.store, "early", {step: "early"}, step)
 
     def _seed(self, replicate: int) -> int:
         seed = self.found.seed(replicate)
@@ -162,7 +162,7 @@ class Runner:
             )
             for level, replicate in self.found.networks(self.levels)
         ]
-        train_all(self.found.setup, networks, self.store.path / "checkpoints")
+        train_all(self.found.setup, networks, self.store, "levels")
 
     def _connect(self, connection: Connection) -> None:
         for level, replicate in self.found.networks(self.levels):

@@ -29,7 +29,7 @@ def train(config: Train, store: Store) -> None:
             for replicate in range(config.replicates)
         ]
         names = {step: f"step_{step}" for step in keep}
-        train_all(setup, networks, store.path / "checkpoints", names)
+        train_all(setup, networks, store, "replicates", names)
         draw_figure(store, networks)
         done = [network.store.read_json("DONE") for network in networks]
         numbers = {"step": end, "test/accuracy": [d["test/accuracy"] for d in done]}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lottery_problem import get_config, kept, load, lottery, part, same
 
-from experiments import build, run
+from experiments import build, networks, run
 from experiments.config import Lottery, from_dict, to_dict
 from experiments.networks import Setup
 from ntk_prune import lottery as levels
@@ -189,3 +189,25 @@ def test_a_finished_lottery_leaves_its_rows_and_figure(finished):
     assert {"test/accuracy", "early_stop/step", "density"} <= rows[0].keys()
     assert (finished / "levels.png").exists()
     assert not (finished / "checkpoints").exists()
+
+
+def test_a_level_goes_on_in_its_middle(finished, tmp_path, monkeypatch):
+    """What was trained before the interruption keeps the speeds that were logged then."""
+    workdir = tmp_path / "run"
+    whole = networks._record
+
+    def interrupted(made, store, epoch, r, keep):
+        if "level_1" in str(store.path) and epoch.step == 10:
+            raise KeyboardInterrupt
+        whole(made, store, epoch, r, keep)
+
+    monkeypatch.setattr(networks, "_record", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lottery(workdir)
+    timing = part(workdir, 0, 1) / "timing.jsonl"
+    before = timing.read_text()
+    assert '"step": 5' in before
+    monkeypatch.setattr(networks, "_record", whole)
+    lottery(workdir)
+    assert timing.read_text().startswith(before)
+    assert same(*(load(part(d, 0, 2), "params_final") for d in (finished, workdir)))
