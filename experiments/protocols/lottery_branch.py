@@ -176,7 +176,9 @@ class Runner:
                 )
                 line = measure_line(self.parent.setup, connection, ticket, other)
                 density = self.parent.part(replicate, level).read_json("DONE")["density"]
-                part.write_json("connectivity.json", {"density": density, **line})
+                rewind = int(self.parent.state(replicate, level).step)
+                facts = {"between": connection.between, "density": density, "rewind": rewind}
+                part.write_json("connectivity.json", {**facts, **line})
 
 
 def measure_line(
@@ -192,7 +194,6 @@ def measure_line(
         measured.append(setup.evaluate(params, state))
     errors = [1 - test["accuracy"] for test in measured]
     return {
-        "between": connection.between,
         "t": ts,
         "test/loss": [test["loss"] for test in measured],
         "test/error": errors,

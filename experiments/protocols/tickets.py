@@ -151,6 +151,7 @@ def rows(curve: str, tickets: Tickets, levels: Sequence[int], goal: float | None
         if part.has("connectivity.json"):
             line = part.read_json("connectivity.json")
             row |= {key: line[key] for key in ("density", "barrier", "t", "test/error")}
+            row |= {"rewind": line["rewind"]} if line["between"] == "orders" else {}
         if part.has("DONE"):
             row |= part.read_json("DONE")
             fast = [step for step, loss in part.logged("test/loss") if loss <= (goal or 0)]

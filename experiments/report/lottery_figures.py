@@ -25,7 +25,7 @@ _PANELS = {
     "test/accuracy": ("test accuracy (%)", 100.0),
     "early_stop/accuracy": ("test accuracy at early stop (%)", 100.0),
     "early_stop/step": ("early stop: step of least test loss", 1.0),
-    "learnt/step": ("step of twice the dense network's least test loss", 1.0),
+    "learnt/step": ("step to twice the dense least test loss", 1.0),
 }
 
 
@@ -82,11 +82,15 @@ def curve_looks(frame: Frame) -> dict[str, Look]:
 
 
 def intervals(frame: Frame, x: str, y: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means of ``y`` and half widths (nan for one value) where ``x`` has a value."""
+    """Means of ``x`` and ``y`` and half widths of ``y`` (nan for one value), level by level.
+
+    A level is left out unless all of its replicates have a ``y``.
+    """
     points = []
-    for _, group in frame.dropna(subset=[y]).groupby("level"):
-        mean, half, _ = mean_interval(group[y])
-        points.append((group[x].mean(), mean, np.nan if half is None else half))
+    for _, group in frame.groupby("level"):
+        if group[y].notna().all():
+            mean, half, _ = mean_interval(group[y])
+            points.append((group[x].mean(), mean, np.nan if half is None else half))
     found = np.array(sorted(points)).reshape(-1, 3)
     return found[:, 0], found[:, 1], found[:, 2]
 
@@ -125,6 +129,8 @@ def connectivity(frame: Frame) -> "Figure":
 @panels.styled
 def stability(frame: Frame) -> "Figure":
     """The barrier against the rewind step, one line for every level that was measured."""
+    from matplotlib.ticker import NullLocator
+
     figure, axes = panels.grid(1, 1, width=5.2, height=3.6)
     ax = axes[0, 0]
     for (level, group), look in zip(
@@ -138,7 +144,11 @@ def stability(frame: Frame) -> "Figure":
         ax.errorbar(x, 100 * mean, 100 * half, capsize=2, label=label, **look)
     ax.axhline(0, color=style.DENSE, linewidth=0.7)
     ax.set(xlabel="rewind step", ylabel="barrier: rise of the test error (%)")
-    ax.set_xscale("symlog", linthresh=max(1.0, frame["rewind"][frame["rewind"] > 0].min()))
+    first = frame["rewind"][frame["rewind"] > 0].min()
+    ax.set_xscale("symlog", linthresh=first)  # from 0 to the first step, then logarithmic
+    steps = sorted(frame["rewind"].astype(int).unique())
+    ax.set_xticks(steps, map(str, steps))
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.set_title(panels.in_words(frame.groupby(["level", "rewind"])["replicate"].nunique()))
     ax.legend(fontsize=8)
     return figure

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from experiments.report import accuracy, figures, page_tables, panels, tables
+from experiments.report import accuracy, figures, lotteries, page_tables, panels, tables
 from experiments.report.page_tables import Table
 from experiments.report.references import Reference
 from experiments.report.runs import Run
@@ -62,7 +62,8 @@ def write(runs: Sequence[Run], out: Path, published: Sequence[Reference] = ()) -
     curve fits none of the runs.
     """
     out.mkdir(parents=True, exist_ok=True)
-    others = [_other(run) for run in runs if not run.trains]
+    others = [_other(run) for run in lotteries.in_families(runs) if not run.trains]
+    together = list(lotteries.figures(runs))
     runs = [run for run in runs if run.trains]
     finished = tables.replicates(runs)
     unfinished = [run for run in runs if not run.finished]
@@ -71,6 +72,9 @@ def write(runs: Sequence[Run], out: Path, published: Sequence[Reference] = ()) -
         figure = figures.learning_curves(unfinished)
         caption = f"Unfinished runs, so far. {_caption('learning_curves', unfinished)}"
         pictures.append(_picture(figure, out, "unfinished_learning_curves", caption))
+    for number, (kind, network, figure) in enumerate(together, start=1):
+        caption = f"{lotteries.CAPTIONS[kind]} {network}."
+        pictures.append(_picture(figure, out, f"lottery_{number}_{kind}", caption))
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
