@@ -49,6 +49,16 @@ class Setup:
         """Of the training."""
         return self.dataset.num_train // self.config.train.batch_size
 
+    @property
+    def at_once(self) -> int:
+        """How many networks train as one program. Unless the config says so, all replicates; but
+        XLA's CPU backend maps convolutions several times slower than it runs them one by one."""
+        if self.config.at_once is not None:
+            return self.config.at_once
+        params, _ = jax.eval_shape(self.model.init, jax.random.key(0), self.example)
+        convolutional = any(kernel.ndim == 4 for _, kernel in masks.leaves(params))
+        return 1 if convolutional and jax.default_backend() == "cpu" else self.config.replicates
+
     def steps(self, duration: str) -> int:
         """A duration in training steps."""
         return build.steps(duration, self.steps_per_epoch)
@@ -128,7 +138,7 @@ def train_all(
             "rewind".
         until: Where to stop; None for the end of the training.
     """
-    size = setup.config.at_once or setup.config.replicates
+    size = setup.at_once
     checkpoints = store.path / "checkpoints" / stage
     for first in range(0, len(networks), size):
         together = networks[first : first + size]

@@ -28,7 +28,8 @@ class Replicated(Experiment):
     replicates: int = 1
     """Networks that differ in every random stream: the seeds from seed on."""
     at_once: int | None = None
-    """Networks trained as one program; None: all replicates of a level."""
+    """Networks trained as one program; None: all replicates of a level, but one where a CPU would
+    have to map convolutions."""
 
     def __post_init__(self):
         super().__post_init__()
