@@ -28,6 +28,6 @@ def get_config(preset: str = "paper") -> Lottery:
 
 
 def smoke(config: Lottery) -> Lottery:
-    """Two levels of two replicates, trained for four epochs."""
+    """Two levels of two replicates, trained for four epochs, rewound to the first."""
     train = dataclasses.replace(config.train, duration="4ep")
     return dataclasses.replace(config, train=train, levels=2, replicates=2, rewind="1ep")

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from ntk_prune.streams import NAMES, stream
+from ntk_prune.streams import NAMES, derived, stream
 
 
 def bits(seed, name):
@@ -28,3 +28,10 @@ def test_streams_of_one_seed_are_uncorrelated():
 def test_unknown_stream():
     with pytest.raises(ValueError, match="unknown random stream 'inti'; choose one of init"):
         stream(0, "inti")
+
+
+def test_derived_seeds_differ_by_seed_and_purpose():
+    seeds = {derived(seed, purpose) for seed in range(100) for purpose in ("a", "b")}
+    assert len(seeds) == 200
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert derived(3, "a") == derived(3, "a")

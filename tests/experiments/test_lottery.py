@@ -9,7 +9,7 @@ import pytest
 from lottery_problem import get_config, kept, load, lottery, part, same
 
 from experiments import build, networks, run
-from experiments.config import Lottery, from_dict, to_dict
+from experiments.config import DataConfig, Lottery, TrainConfig, from_dict, to_dict
 from experiments.networks import Setup
 from ntk_prune import lottery as levels
 from ntk_prune import masks, training
@@ -211,3 +211,16 @@ def test_a_level_goes_on_in_its_middle(finished, tmp_path, monkeypatch):
     lottery(workdir)
     assert timing.read_text().startswith(before)
     assert same(*(load(part(d, 0, 2), "params_final") for d in (finished, workdir)))
+
+
+def test_streams_feed_replicates_side_by_side():
+    train = TrainConfig(batch_size=4, num_devices=1)
+    dataset = build.load_data(DataConfig("digits_segmentation"))
+    how = training.distribute(lambda *_: None, "jit", jax.devices()[:1], 2, replicates=2)  # pyright: ignore
+    one = training.distribute(lambda *_: None, "jit", jax.devices()[:1], 2)  # pyright: ignore
+    both = next(build.make_feed(train, (3, 5), dataset, how).batches(1, 3))
+    assert both.y.shape[:3] == (2, 2, 4)
+    for r, seed in enumerate((3, 5)):
+        alone = next(build.make_feed(train, seed, dataset, one).batches(1, 3))
+        np.testing.assert_array_equal(both.x[:, r], alone.x)
+        np.testing.assert_array_equal(both.y[:, r], alone.y)
