@@ -229,14 +229,20 @@ def _finish(made: build.Training, store: Store, state: TrainState) -> None:
     test = made.evaluate(state.params, state.state)
     weights = [leaf for _, leaf in masks.leaves(state.params)]
     nonzero = sum(int((w != 0).sum()) for w in weights)
-    losses, accuracies = store.logged("test/loss"), dict(store.logged("test/accuracy"))
-    early = min(losses, key=lambda pair: pair[1])[0]
     numbers = {
         "step": int(state.step),
         **{f"test/{name}": value for name, value in test.items()},
-        "early_stop/step": early,
-        "early_stop/accuracy": accuracies[early],
+        **_early_stop(store),
         "nonzero": nonzero,
         "density": nonzero / sum(w.size for w in weights),
     }
     store.finish(numbers)
+
+
+def _early_stop(store: Store) -> dict[str, float]:
+    """The step of least test loss and the accuracy there; nothing where no step was made."""
+    losses, accuracies = store.logged("test/loss"), dict(store.logged("test/accuracy"))
+    if not losses:
+        return {}
+    step = min(losses, key=lambda pair: pair[1])[0]
+    return {"early_stop/step": step, "early_stop/accuracy": accuracies[step]}

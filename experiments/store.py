@@ -112,7 +112,8 @@ class Store:
 
     def logged(self, name: str) -> list[tuple[int, float]]:
         """``(step, value)`` of every logged value of that name."""
-        lines = (self.path / "metrics.jsonl").read_text().splitlines()
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
         records = [json.loads(line) for line in lines]
         return [(r["step"], r["value"]) for r in records if r["name"] == name]
 

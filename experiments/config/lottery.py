@@ -120,7 +120,8 @@ class Lottery(Replicated):
 
     def __post_init__(self):
         super().__post_init__()
-        require(self.levels >= 0, "levels", self.levels, "0 or more")
+        least = 1 if self.branches else 0
+        require(self.levels >= least, "levels", self.levels, f"{least} or more")
         parse_duration(self.rewind, "rewind")
         for name in self.branches:
             choice("branches", name, BRANCHES)

@@ -20,10 +20,12 @@ from ntk_prune.training import TrainState
 
 def lottery(config: Lottery, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
-    from experiments.protocols.lottery_branch import run_inside  # which takes lotteries as parents
+    # It takes lotteries as parents itself.
+    from experiments.protocols.lottery_branch import check_inside, run_inside
 
     tickets = Tickets(config, store, Setup(config))
     check(tickets)
+    check_inside(config, tickets.setup)
     before = pretraining(tickets)
     with store.claimed():
         if before is not None:

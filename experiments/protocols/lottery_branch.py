@@ -88,6 +88,7 @@ class Runner:
         self.label = " ".join([name_of(config.branch), *config.changes])
         if self.branch.needs_changes and not config.changes:
             raise UserError(f"changes: without any, {config.branch.name} would repeat its parent")
+        check_early(self.branch, parent.setup)
         changed = cli.override(parent.config, dict(c.split("=", 1) for c in config.changes))
         with user_errors("branch"):
             changed = self.branch.adapt(changed)
@@ -208,6 +209,24 @@ def inputs(setup: Setup, num_batches: int = 10) -> Iterable[Array]:
     for start in range(0, min(num_batches * size, setup.dataset.num_train), size):
         stop = min(start + size, setup.dataset.num_train)
         yield to_inputs(jnp.asarray(setup.dataset.examples(np.arange(start, stop))[0]))
+
+
+def check_early(branch: Branch, setup: Setup) -> None:
+    """UserError for an early step that comes after the training."""
+    end = setup.config.train.duration
+    if branch.early is not None and setup.steps(branch.early) > setup.steps(end):
+        raise UserError(f"branch.options.step: {branch.early} comes after {end}, the end")
+
+
+def check_inside(config: Lottery, setup: Setup) -> None:
+    """UserError for branches that cannot be run at the end of this lottery."""
+    for name in config.branches:
+        branch = BRANCHES[name]()
+        if branch.needs_changes:
+            raise UserError(f"branches: {name} takes changes; run lottery_branch afterwards")
+        check_early(branch, setup)
+        with user_errors(f"branches: {name}"):
+            branch.adapt(config)
 
 
 def run_inside(parent: Tickets, name: str) -> list[Row]:

@@ -98,7 +98,7 @@ def test_one_shot_prunes_the_trained_dense_network(parent, branch):
     assert kept(second) == round(0.64 * kept(masks.ones_like(first)))
 
 
-@pytest.mark.parametrize("step", ["2it", "7it"])
+@pytest.mark.parametrize("step", ["0it", "2it", "3it", "7it"])
 def test_early_pruning_goes_on_from_the_early_step(parent, branch, step):
     child = branch(parent, "prune_early", f"branch.options.step={step}")
     early = load(child / "replicate_0/early", "early")
@@ -190,6 +190,7 @@ def test_a_branch_without_parent_makes_one(tmp_path, config_file):
         (["branch.name=change_depth"], "of CIFAR ResNets, not of mlp"),
         (["branch.name=retrain", "changes=data.nam=digits"], "did you mean 'data.name'"),
         (["parent=nowhere"], "parent: there is no run in nowhere"),
+        (["branch.name=prune_early", "branch.options.step=3ep"], "3ep comes after 2ep, the end"),
         (["branch.name=oneshott"], "did you mean 'oneshot'"),
         (["branch.name=change_depth", "branch.options.depth=21"], "6n\\+2"),
     ],
@@ -206,6 +207,23 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(
     assert len(error.splitlines()) == 1
     assert __import__("re").search(message, error)
     assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["branches=retrain"], "branches: retrain takes changes"),
+        (["branches=change_depth"], "branches: change_depth: the depth is changed of CIFAR"),
+        (["branches=oneshot", "levels=0"], "levels: expected 1 or more, got 0"),
+    ],
+)
+def test_branches_that_cannot_follow_are_refused_before_the_lottery(
+    tmp_path, capsys, words, message
+):
+    flags = [f"--config.{word}" for word in words]
+    assert run.main(["--config", FILE, "--workdir", str(tmp_path / "run"), *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_branch_has_options_that_can_be_made():
