@@ -174,6 +174,17 @@ def test_branches_inside_a_lottery_are_the_branches_of_the_command(tmp_path, bra
     assert [r["level"] for r in rows if r["curve"] == "randomly_prune"] == [1, 1, 2, 2]
 
 
+def test_masks_of_several_levels_train_as_one_program(parent, branch):
+    words = ("randomly_prune", "branch.options.scope=even")
+    apart = branch(parent, *words, levels="1 2")
+    together = branch(parent, *words, "changes=at_once=4", levels="1 2")
+    for level in (1, 2):
+        a, b = (load(part(d, 1, level), "params_final") for d in (apart, together))
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), a, b)
+        timing = (part(together, 1, level) / "timing.jsonl").read_text()
+        assert '"networks": 4' in timing
+
+
 def test_a_branch_without_parent_makes_one(tmp_path, config_file):
     workdir = tmp_path / "run"
     words = ["--config", str(config_file), "--workdir", str(workdir), "--config.levels=1"]
