@@ -1,11 +1,11 @@
 """Lottery tickets of LeNet-300-100 on the embedded digits: tickets, other weights, other masks.
 
-paper     Frankle and Carbin, ICLR 2019, arXiv 1803.03635: LeNet-300-100 by Adam at 1.2e-3 with batches
-          of 60, a fifth of the weights a level, rewinding to the first step; MNIST there
+paper     Frankle and Carbin, ICLR 2019, arXiv 1803.03635: LeNet-300-100 by Adam at 1.2e-3, batches of
+          60, a fifth of the weights a level, rewinding to the first step; MNIST there
 command   python -m experiments.run --config configs/lottery_lenet_digits.py
 presets   :smoke (under a minute)
-measured  3 replicates, 360 test images, Student-t 95 %, 3.4 minutes on 2 cores of an AMD EPYC that are
-          shared with other work. With 6.9 % of the weights: tickets 98.98 +- 0.40 %, dense networks
+measured  3 replicates, 360 test images, Student-t 95 %, 3.4 minutes on 2 shared cores of an AMD
+          EPYC. With 6.9 % of the weights: tickets 98.98 +- 0.40 %, dense networks
           99.07 +- 0.40 %, reinitialised 98.24 +- 0.40 %, random masks 98.33 % (three times the
           same). Steps to twice the dense networks' least test loss: 307 +- 33 (tickets), 912 +- 325
           (reinitialised), 1403 +- 318 (random masks)

@@ -1,6 +1,6 @@
 """Dense LeNet-300-100 on the embedded digits: the level that tickets are measured against.
 
-recipe    that of lottery_lenet_digits.py; the whole state is kept at the start, step 100 and epoch 10
+recipe    that of lottery_lenet_digits.py; whole states are kept at steps 0, 100 and epoch 10
 command   python -m experiments.run --config configs/train_lenet_digits.py
 presets   :smoke (under a minute)
 expected  99.07 +- 0.40 % (level 0 of that lottery: 3 replicates, 360 test images, Student-t 95 %)
