@@ -1,6 +1,6 @@
 """Lottery tickets of LeNet-300-100 on the embedded digits: tickets, other weights, other masks.
 
-paper     Frankle and Carbin, ICLR 2019, arXiv 1803.03635: LeNet-300-100 by Adam at 1.2e-3, batches of
+paper     Frankle and Carbin, ICLR 2019, arXiv 1803.03635: LeNet-300-100, Adam at 1.2e-3, batches of
           60, a fifth of the weights a level, rewinding to the first step; MNIST there
 command   python -m experiments.run --config configs/lottery_lenet_digits.py
 presets   :smoke (under a minute)
