@@ -1,8 +1,9 @@
 """What the criteria share: the loss, sums over batches on the host, normalisation."""
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable
-from typing import Literal, get_args
+from typing import Literal, ParamSpec, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,33 @@ from ntk_prune import losses, masks
 from ntk_prune.schedules import SCHEDULES
 from ntk_prune.types import Array, Batch, Mask, Model, Params, Pruner, ScoreFn, Scores, State
 
+P = ParamSpec("P")
 Schedule = Literal["exponential", "linear", "one_shot"]
 Scope = Literal["global", "layer", "erk"]
 BatchNormMode = Literal["batch", "running"]
+
+OPTIONS = {
+    "num_rounds": "How often to score and prune.",
+    "schedule": "How the density falls over the rounds.",
+    "scope": "Rank all layers together (global), each alone (layer), or as many per layer as"
+    " Erdos-Renyi-Kernel gives (erk).",
+    "batch_norm": "Normalise by the batch's statistics or by the running statistics.",
+}
+
+
+def criterion(factory: Callable[P, Pruner]) -> Callable[P, Pruner]:
+    """``factory`` with ``OPTIONS`` added to its docstring, but for those it describes itself.
+
+    The ``Args:`` of a factory are the help of its options on the command line.
+    """
+    text = inspect.getdoc(factory) or ""
+    if "\nArgs:\n" not in text:
+        text += "\n\nArgs:"
+    for name in inspect.signature(factory).parameters:
+        if name in OPTIONS and f"\n    {name}: " not in text:
+            text += f"\n    {name}: {OPTIONS[name]}"
+    factory.__doc__ = f"{text}\n"
+    return factory
 
 
 def make_pruner(

@@ -28,12 +28,14 @@ from ntk_prune.pruners.common import (
     batch_loss,
     check_batch_norm,
     check_positive,
+    criterion,
     entry_sum,
     make_pruner,
 )
-from ntk_prune.types import Array, Batch, Key, Mask, Model, Params, Pruner, Scores, State
+from ntk_prune.types import Array, Params, Pruner
 
 
+@criterion
 def grasp(
     num_rounds: int = 1,
     schedule: Schedule = "exponential",
@@ -44,19 +46,12 @@ def grasp(
     """What each weight contributes to the squared norm of the gradient, ``theta * (H g)``.
 
     Args:
-        num_rounds: How often to score and prune.
-        schedule: How the density falls over the rounds.
-        scope: Rank all layers together (global), each alone (layer), or as many per layer as
-            Erdos-Renyi-Kernel gives (erk).
-        batch_norm: Normalise by the batch's statistics or by the running statistics.
         temperature: Divides the logits; the published code takes 200.
     """
     check_batch_norm(batch_norm)
     check_positive(temperature=temperature)
 
-    def score(
-        key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
-    ) -> Scores:
+    def score(key, model, params, state, mask, batches):
         del key
         network = (model, params, state, mask)
 

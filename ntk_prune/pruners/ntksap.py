@@ -35,15 +35,17 @@ from ntk_prune.pruners.common import (
     check_at_least,
     check_choice,
     check_positive,
+    criterion,
     entry_sum,
     make_pruner,
 )
-from ntk_prune.types import Array, Batch, Key, Mask, Model, Params, Pruner, Scores, State
+from ntk_prune.types import Array, Key, Mask, Model, Params, Pruner, State
 
 Inputs = Literal["normal", "uniform", "rademacher", "data"]
 Estimator = Literal["finite_difference", "jvp", "trace"]
 
 
+@criterion
 def ntksap(
     num_rounds: int = 20,
     num_draws: int = 5,
@@ -65,18 +67,13 @@ def ntksap(
         estimator: finite_difference as published; jvp, the exact directional derivative; trace,
             the exact trace, which costs one backward pass per example and output.
         draws_per_call: Draws vmapped into one dispatch; by default 1 on a CPU, else all of them.
-        schedule: How the density falls over the rounds.
-        scope: Rank all layers together (global), each alone (layer), or as many per layer as
-            Erdos-Renyi-Kernel gives (erk).
     """
     check_at_least(1, num_draws=num_draws, draws_per_call=draws_per_call or 1)
     check_choice(get_args(Inputs), input_distribution=input_distribution)
     check_choice(get_args(Estimator), estimator=estimator)
     check_positive(epsilon=epsilon)
 
-    def score(
-        key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
-    ) -> Scores:
+    def score(key, model, params, state, mask, batches):
         n = num_draws * len(batches.x)
         step = draws_per_call or (1 if jax.default_backend() == "cpu" else n)
         keys = jax.random.split(key, n)

@@ -32,13 +32,21 @@ import jax.numpy as jnp
 
 from ntk_prune.gates import Slope
 from ntk_prune.pruners import paths
-from ntk_prune.pruners.common import Schedule, Scope, check_choice, make_pruner, normalise_like
-from ntk_prune.types import Array, Batch, Key, Mask, Model, Params, Pruner, Scores, State
+from ntk_prune.pruners.common import (
+    Schedule,
+    Scope,
+    check_choice,
+    criterion,
+    make_pruner,
+    normalise_like,
+)
+from ntk_prune.types import Array, Mask, Model, Params, Pruner, Scores, State
 
 Slopes = Literal["affine", "ignore"]
 _SLOPES: dict[str, Slope] = {"affine": jnp.square, "ignore": jnp.ones_like}
 
 
+@criterion
 def px(
     num_rounds: int = 100,
     schedule: Schedule = "exponential",
@@ -48,17 +56,11 @@ def px(
     """The share of each connection in a bound of the NTK's trace, by paths.
 
     Args:
-        num_rounds: How often to score and prune.
-        schedule: How the density falls over the rounds.
-        scope: Rank all layers together (global), each alone (layer), or as many per layer as
-            Erdos-Renyi-Kernel gives (erk).
         batch_norm: Batch norm's slopes belong to the values of paths (affine), or not (ignore).
     """
     check_choice(get_args(Slopes), batch_norm=batch_norm)
 
-    def score(
-        key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
-    ) -> Scores:
+    def score(key, model, params, state, mask, batches):
         del key
         with jax.enable_x64(True):
             shares = saliency(model, params, state, mask, batches.x, batch_norm)

@@ -15,25 +15,17 @@ import jax.numpy as jnp
 
 from ntk_prune import masks
 from ntk_prune.ntk.squares import squared_gradients
-from ntk_prune.pruners.common import Schedule, Scope, make_pruner, normalise_like
-from ntk_prune.types import Batch, Key, Mask, Model, Params, Pruner, Scores, State
+from ntk_prune.pruners.common import Schedule, Scope, criterion, make_pruner, normalise_like
+from ntk_prune.types import Batch, Mask, Model, Params, Pruner, Scores, State
 
 
+@criterion
 def pxact(
     num_rounds: int = 100, schedule: Schedule = "exponential", scope: Scope = "global"
 ) -> Pruner:
-    """Squared weight times squared gradient of the label's logit, example by example.
+    """Squared weight times squared gradient of the label's logit, example by example."""
 
-    Args:
-        num_rounds: How often to score and prune.
-        schedule: How the density falls over the rounds.
-        scope: Rank all layers together (global), each alone (layer), or as many per layer as
-            Erdos-Renyi-Kernel gives (erk).
-    """
-
-    def score(
-        key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
-    ) -> Scores:
+    def score(key, model, params, state, mask, batches):
         del key
         return normalise_like(params, saliency(model, params, state, mask, batches))
 

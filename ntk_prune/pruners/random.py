@@ -6,10 +6,11 @@ Differs: published codes draw normal scores; only their ranking matters, which i
 import jax
 
 from ntk_prune import masks
-from ntk_prune.pruners.common import Scope, make_pruner
-from ntk_prune.types import Batch, Key, Mask, Model, Params, Pruner, Scores, State
+from ntk_prune.pruners.common import Scope, criterion, make_pruner
+from ntk_prune.types import Pruner
 
 
+@criterion
 def random(scope: Scope = "global") -> Pruner:
     """Independent uniform scores on [0, 1).
 
@@ -19,9 +20,7 @@ def random(scope: Scope = "global") -> Pruner:
             (Evci et al., arXiv 1911.11134).
     """
 
-    def score(
-        key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
-    ) -> Scores:
+    def score(key, model, params, state, mask, batches):
         del model, state, mask, batches
         leaves, treedef = jax.tree.flatten(params)
         keys = jax.random.split(key, len(leaves))

@@ -19,33 +19,25 @@ from ntk_prune.pruners.common import (
     Schedule,
     Scope,
     check_batch_norm,
+    criterion,
     make_pruner,
     mask_gradient,
     normalise,
 )
-from ntk_prune.types import Batch, Key, Mask, Model, Params, Pruner, Scores, State
+from ntk_prune.types import Pruner
 
 
+@criterion
 def snip(
     num_rounds: int = 1,
     schedule: Schedule = "exponential",
     scope: Scope = "global",
     batch_norm: BatchNormMode = "batch",
 ) -> Pruner:
-    """The sensitivity of the loss to each connection, ``|dL/dm|``.
-
-    Args:
-        num_rounds: How often to score and prune.
-        schedule: How the density falls over the rounds.
-        scope: Rank all layers together (global), each alone (layer), or as many per layer as
-            Erdos-Renyi-Kernel gives (erk).
-        batch_norm: Normalise by the batch's statistics or by the running statistics.
-    """
+    """The sensitivity of the loss to each connection, ``|dL/dm|``."""
     check_batch_norm(batch_norm)
 
-    def score(
-        key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
-    ) -> Scores:
+    def score(key, model, params, state, mask, batches):
         del key
         return _sensitivity(mask_gradient(model, params, state, mask, batches, batch_norm))
 

@@ -26,12 +26,14 @@ from ntk_prune.pruners.common import (
     Schedule,
     Scope,
     check_batch_norm,
+    criterion,
     make_pruner,
     normalise_like,
 )
-from ntk_prune.types import Array, Batch, Key, Mask, Model, Params, Pruner, Scores, State
+from ntk_prune.types import Array, Mask, Model, Params, Pruner, Scores, State
 
 
+@criterion
 def synflow(
     num_rounds: int = 100,
     schedule: Schedule = "exponential",
@@ -41,17 +43,11 @@ def synflow(
     """The flow through each connection of the network of absolute weights.
 
     Args:
-        num_rounds: How often to score and prune.
-        schedule: How the density falls over the rounds.
-        scope: Rank all layers together (global), each alone (layer), or as many per layer as
-            Erdos-Renyi-Kernel gives (erk).
         batch_norm: Normalise by the running statistics or by those of the one example of ones.
     """
     check_batch_norm(batch_norm)
 
-    def score(
-        key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
-    ) -> Scores:
+    def score(key, model, params, state, mask, batches):
         del key
         with jax.enable_x64(True):
             ones = jnp.ones((1, *batches.x.shape[2:]), jnp.float64)

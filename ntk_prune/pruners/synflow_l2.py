@@ -21,13 +21,21 @@ import jax
 import jax.numpy as jnp
 
 from ntk_prune.pruners import paths
-from ntk_prune.pruners.common import Schedule, Scope, check_choice, make_pruner, normalise_like
-from ntk_prune.types import Array, Batch, Key, Mask, Model, Params, Pruner, Scores, State
+from ntk_prune.pruners.common import (
+    Schedule,
+    Scope,
+    check_choice,
+    criterion,
+    make_pruner,
+    normalise_like,
+)
+from ntk_prune.types import Array, Mask, Model, Params, Pruner, Scores, State
 
 Rule = Literal["conserved", "published"]
 _POWER = {"conserved": 2, "published": 1}
 
 
+@criterion
 def synflow_l2(
     num_rounds: int = 100,
     schedule: Schedule = "exponential",
@@ -37,17 +45,11 @@ def synflow_l2(
     """The squared values of all paths through each connection.
 
     Args:
-        num_rounds: How often to score and prune.
-        schedule: How the density falls over the rounds.
-        scope: Rank all layers together (global), each alone (layer), or as many per layer as
-            Erdos-Renyi-Kernel gives (erk).
         rule: The derivative times theta^2 (conserved) or times |theta| (published).
     """
     check_choice(get_args(Rule), rule=rule)
 
-    def score(
-        key: Key, model: Model, params: Params, state: State, mask: Mask, batches: Batch
-    ) -> Scores:
+    def score(key, model, params, state, mask, batches):
         del key
         with jax.enable_x64(True):
             shares = saliency(model, params, state, mask, batches.x[0, :1], rule)

@@ -63,7 +63,7 @@ def test_signature(name):
     for option in inspect.signature(PRUNERS[name]).parameters.values():
         assert option.default is not option.empty
         assert option.annotation is not option.empty
-        assert f"        {option.name}: " in PRUNERS[name].__doc__
+        assert f"\n    {option.name}: " in inspect.getdoc(PRUNERS[name])
 
 
 @every_criterion
