@@ -61,6 +61,7 @@ def prepare(way: str, n: int, density: float, width: int):
     from ntk_prune import masks, models
     from ntk_prune.ntk import oracle
     from ntk_prune.ntk.empirical import empirical_ntk, estimate
+    from ntk_prune.ntk.problem import problem
 
     model = models.resnet(20, width, CLASSES)
     x = jax.random.normal(jax.random.key(1), (n, 32, 32, 3))
@@ -74,9 +75,8 @@ def prepare(way: str, n: int, density: float, width: int):
         return lambda: empirical_ntk(model, params, x, **options), flops
     if way == "jacrev":
         return _jacrev(model, params, x, options)
-    theta, kernel_fn = oracle.kernel_function(
-        model, params, implementation=IMPLEMENTATIONS[way], **options
-    )
+    wanted = problem(model, params, x, **options)
+    theta, kernel_fn = oracle.kernel_function(wanted, IMPLEMENTATIONS[way])
     compiled = jax.jit(lambda theta, x: kernel_fn(x, None, theta))
     return lambda: np.asarray(compiled(theta, x)), None
 

@@ -22,10 +22,9 @@ import numpy as np
 
 from ntk_prune.ntk import blocks, engines, oracle
 from ntk_prune.ntk.cost import Cost
-from ntk_prune.ntk.jacobian import Function, masked
+from ntk_prune.ntk.jacobian import Function
+from ntk_prune.ntk.problem import problem
 from ntk_prune.types import Array, Mask, Model, Params, State
-
-BACKENDS = ("auto", *engines.ENGINES, "neural_tangents")
 
 
 def empirical_ntk(
@@ -83,16 +82,14 @@ def empirical_ntk(
     >>> empirical_ntk(lambda p, x: x @ p["kernel"], w, x, outputs="trace").tolist()
     [[50.0, 6.0], [6.0, 2.0]]
     """
-    _check(f, state, x1, x2, backend)
+    wanted = problem(f, params, x1, x2, state=state, mask=mask, outputs=outputs, wrt=wrt)
     if backend == "neural_tangents":
-        return oracle.empirical(f, params, x1, x2, state=state, mask=mask, outputs=outputs, wrt=wrt)
-    problem = engines.Problem(f, masked(params, mask), state, mask, x1, x2, outputs, wrt)
+        return oracle.empirical(wanted)
     used = list(devices or jax.devices()[:1])
     with jax.default_matmul_precision("highest"):
-        check_uncoupled(f, problem.params, x1)
-        engine = engines.choose(problem, backend, accumulate, chunk, memory_limit, used[0])
-        variables = (problem.params, state)
-        kernel = blocks.compute(engine, variables, x1, x2, used, progress)
+        check_uncoupled(f, wanted.params, x1)
+        engine = engines.choose(wanted, backend, accumulate, chunk, memory_limit, used)
+        kernel = blocks.compute(engine, (wanted.params, state), x1, x2, used, progress)
     _check_finite(kernel, x2 is None)
     return kernel
 
@@ -107,20 +104,15 @@ def estimate(
     mask: Mask | None = None,
     outputs: str = "full",
     wrt: str = "all",
-    backend: str = "auto",
-    accumulate: str | None = None,
-    chunk: int | None = None,
-    memory_limit: int | None = None,
-    devices: Sequence[Any] | None = None,
+    **engine: Any,
 ) -> Cost:
     """What ``empirical_ntk`` with the same arguments will do and cost, without running it.
 
     ``print(estimate(...))`` is the dry run. ``x1`` and ``x2`` may be ``jax.ShapeDtypeStruct``.
+    ``engine``: the ``backend``, ``accumulate``, ``chunk``, ``memory_limit`` and ``devices``.
     """
-    _check(f, state, x1, x2, backend)
-    problem = engines.Problem(f, masked(params, mask), state, mask, x1, x2, outputs, wrt)
-    device = next(iter(devices or jax.devices()))
-    return engines.choose(problem, backend, accumulate, chunk, memory_limit, device).cost
+    wanted = problem(f, params, x1, x2, state=state, mask=mask, outputs=outputs, wrt=wrt)
+    return engines.choose(wanted, **engine).cost
 
 
 def check_uncoupled(f: Function, params: Params, x: Array) -> None:
@@ -135,19 +127,6 @@ def check_uncoupled(f: Function, params: Params, x: Array) -> None:
             "the output for an example changes with the other examples of its batch (batch norm in "
             "batch-statistics mode?): its kernel is not defined; use running statistics"
         )
-
-
-def _check(f: Function, state: State, x1: Array, x2: Array | None, backend: str) -> None:
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    if isinstance(f, Model) and state is None:
-        raise ValueError("the kernel of a Model needs its `state` ({} where it has none)")
-    if not isinstance(f, Model) and state is not None:
-        raise ValueError("`state` belongs to a Model; bind it into the function f(params, x)")
-    if x2 is not None and x2.shape[1:] != x1.shape[1:]:
-        raise ValueError(f"inputs differ in shape: {x1.shape[1:]} and {x2.shape[1:]} an example")
-    if x1.shape[0] == 0 or (x2 is not None and x2.shape[0] == 0):
-        raise ValueError("the kernel of no inputs was asked for")
 
 
 def _check_finite(kernel: np.ndarray, symmetric: bool) -> None:

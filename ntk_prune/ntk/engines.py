@@ -1,8 +1,8 @@
 """The ways of computing a kernel, and the choice between them by counted cost."""
 
 import contextlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,40 +10,26 @@ import numpy as np
 from ntk_prune.ntk import layerwise, vector_products
 from ntk_prune.ntk.blocks import Engine
 from ntk_prune.ntk.cost import Budget, available_memory, feature_cost
-from ntk_prune.ntk.jacobian import Function
-from ntk_prune.types import Array, Mask, Params, State
-
-
-class Problem(NamedTuple):
-    """What kernel is wanted; ``params`` are masked already."""
-
-    f: Function
-    params: Params
-    state: State
-    mask: Mask | None
-    x1: Array
-    x2: Array | None
-    outputs: str
-    wrt: str
-
-    @property
-    def traced(self) -> tuple[Any, ...]:
-        """The arguments of ``layerwise.make_plan``: all but the second inputs."""
-        return (*self[:5], *self[6:])
+from ntk_prune.ntk.problem import Problem
 
 
 def choose(
     problem: Problem,
-    backend: str,
-    accumulate: str | None,
-    chunk: int | None,
-    memory_limit: int | None,
-    device: Any,
+    backend: str = "auto",
+    accumulate: str | None = None,
+    chunk: int | None = None,
+    memory_limit: int | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Engine:
     """The engine called ``backend``; for ``"auto"`` the one with the fewest counted operations.
 
-    Raises MemoryError when none fits, ValueError for an ``accumulate`` that cannot be had.
+    Raises MemoryError when none fits, ValueError for a ``backend`` or an ``accumulate`` that cannot
+    be had.
     """
+    if backend not in ("auto", *ENGINES):
+        known = ", ".join(("auto", *ENGINES))
+        raise ValueError(f"backend must be one of {known} or neural_tangents, got {backend!r}")
+    device = next(iter(devices or jax.devices()))
     own = np.result_type(problem.x1.dtype, np.float32)
     dtype = np.dtype(accumulate or own)
     limit = int(0.8 * available_memory(device)) if memory_limit is None else memory_limit
@@ -79,7 +65,7 @@ ENGINES: dict[str, Callable[[Problem, Budget], Engine]] = {
 
 def _by_features(problem: Problem, budget: Budget, backend: str) -> Engine:
     """Features of each chunk once, and products of features."""
-    plan = layerwise.make_plan(*problem.traced, tapped=backend == "layerwise")
+    plan = problem.plan(tapped=backend == "layerwise")
     cost = feature_cost(plan, problem.x1.dtype.itemsize, budget)
     wide = budget.dtype == np.float64
 

@@ -6,46 +6,36 @@ import jax
 import numpy as np
 
 from ntk_prune import masks
-from ntk_prune.ntk.jacobian import Function, call, chosen, parse_outputs, split
-from ntk_prune.types import Array, Mask, Params, State
+from ntk_prune.ntk.jacobian import call, chosen, parse_outputs, split
+from ntk_prune.ntk.problem import Problem
+from ntk_prune.types import Array
 
-IMPLEMENTATIONS = ("JACOBIAN_CONTRACTION", "NTK_VECTOR_PRODUCTS", "STRUCTURED_DERIVATIVES")
 
-
-def empirical(
-    f: Function,
-    params: Params,
-    x1: Array,
-    x2: Array | None = None,
-    *,
-    state: State = None,
-    mask: Mask | None = None,
-    outputs: str = "full",
-    wrt: str = "all",
-    implementation: str = IMPLEMENTATIONS[2],
-) -> np.ndarray:
+def empirical(problem: Problem) -> np.ndarray:
     """The kernel of ``empirical_ntk``, from the full one of Novak et al. (arXiv 2206.08720).
 
     The mask is part of the function here, so all coordinates are contracted whatever the density.
     """
-    theta, kernel_fn = kernel_function(
-        f, params, state=state, mask=mask, wrt=wrt, implementation=implementation
-    )
-    return reduce_outputs(np.asarray(jax.jit(kernel_fn)(x1, x2, theta)), outputs)
+    theta, kernel_fn = kernel_function(problem, "STRUCTURED_DERIVATIVES")
+    full = jax.jit(kernel_fn)(problem.x1, problem.x2, theta)
+    return reduce_outputs(np.asarray(full), problem.outputs)
 
 
-def kernel_function(
-    f: Function, params: Params, *, state: State, mask: Mask | None, wrt: str, implementation: str
-) -> tuple[Any, Any]:
-    """The differentiated leaves and neural-tangents' ``kernel_fn(x1, x2, leaves)``."""
+def kernel_function(problem: Problem, implementation: str) -> tuple[Any, Any]:
+    """The differentiated leaves and neural-tangents' ``kernel_fn(x1, x2, leaves)``.
+
+    ``implementation``: JACOBIAN_CONTRACTION, NTK_VECTOR_PRODUCTS or STRUCTURED_DERIVATIVES.
+    """
     from ntk_prune.ntk import neural_tangents
 
     nt: Any = neural_tangents.load()
-    theta, merge = split(chosen(params, wrt), params)
+    theta, merge = split(chosen(problem.params, problem.wrt), problem.params)
 
     def function(values: list[Array], x: Array) -> Array:
         weights = merge(values)
-        return call(f, weights if mask is None else masks.apply(weights, mask), state, x)
+        if problem.mask is not None:
+            weights = masks.apply(weights, problem.mask)
+        return call(problem.f, weights, problem.state, x)
 
     how = {
         "trace_axes": (),

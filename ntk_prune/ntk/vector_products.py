@@ -6,7 +6,6 @@ for networks whose forward pass is cheaper than ``C`` products over the weights.
 """
 
 import functools
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +14,19 @@ import numpy as np
 from ntk_prune.ntk.blocks import Engine
 from ntk_prune.ntk.cost import Budget, Cost
 from ntk_prune.ntk.jacobian import Function, call, cotangents, leaf_jacobians, split
-from ntk_prune.ntk.layerwise import Plan, make_plan
+from ntk_prune.ntk.layerwise import Plan
+from ntk_prune.ntk.problem import Problem
 from ntk_prune.types import Array, Params, State
 
-if TYPE_CHECKING:
-    from ntk_prune.ntk.engines import Problem
 
-
-def engine(problem: "Problem", budget: Budget) -> Engine:
+def engine(problem: Problem, budget: Budget) -> Engine:
     """The engine of this backend.
 
     Raises ValueError when another type than that of the inputs is asked for.
     """
     if budget.dtype != np.result_type(problem.x1.dtype, np.float32):
         raise ValueError("vector_products computes in the type of the inputs: drop `accumulate`")
-    plan = make_plan(*problem.traced, tapped=False)
+    plan = problem.plan(tapped=False)
     cost = _cost(plan, problem.params, problem.x1.dtype.itemsize, budget)
     how = (plan.f, plan.flags, plan.outputs)
     kept = None
