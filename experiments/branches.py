@@ -4,24 +4,17 @@ A branch says what is trained, made from one level of one replicate of its paren
 It trains by the parent's recipe, from the step of its rewind point on, unless it says otherwise.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
-from experiments.options import make_options
+from experiments.origin import Origin
 from ntk_prune import lottery, training
 from ntk_prune.lottery.controls import RandomScope
 from ntk_prune.models import MODELS
 from ntk_prune.pruners.common import check_at_least, check_choice
 from ntk_prune.training import TrainState
-
-if TYPE_CHECKING:
-    from experiments.config import Lottery
-    from experiments.protocols.tickets import Origin
-
-Start = Callable[["Origin"], TrainState]
 
 
 class Connection(NamedTuple):
@@ -33,21 +26,29 @@ class Connection(NamedTuple):
     batch_norm: Literal["interpolated", "reestimated"]
 
 
-def _same(config: "Lottery") -> "Lottery":
-    return config
+class Architecture(NamedTuple):
+    """A network's name in ``MODELS`` and its options."""
+
+    name: str
+    options: dict[str, Any]
+
+
+def _same(parent: Architecture) -> Architecture:
+    return parent
 
 
 class Branch(NamedTuple):
     """What is trained.
 
-    ``start`` makes the state that a training starts from; None trains nothing. ``adapt`` changes
-    the parent's config. ``first_level`` is the lowest level that this makes sense for. ``early`` is
-    a duration of the dense training whose weights are needed. ``other_order``: with another order
-    and augmentation of the data. ``needs_changes``: without any, it would repeat its parent.
+    ``start`` makes the state that a training starts from; None trains nothing. ``adapt`` makes the
+    network out of the parent's. ``first_level`` is the lowest level that this makes sense for.
+    ``early`` is a duration of the dense training whose weights are needed. ``other_order``: with
+    another order and augmentation of the data. ``needs_changes``: without any, it would repeat its
+    parent.
     """
 
-    start: Start | None
-    adapt: Callable[["Lottery"], "Lottery"] = _same
+    start: Callable[[Origin], TrainState] | None
+    adapt: Callable[[Architecture], Architecture] = _same
     first_level: int = 1
     early: str | None = None
     other_order: bool = False
@@ -55,7 +56,7 @@ class Branch(NamedTuple):
     connection: Connection | None = None
 
 
-def _anew(origin: "Origin", params, state, mask, from_step_zero: bool = False) -> TrainState:
+def _anew(origin: Origin, params, state, mask, from_step_zero: bool = False) -> TrainState:
     """Weights without a past: moments are zero, the step is the ticket's or 0."""
     fresh = training.create(params, state, mask, origin.optimizer)
     return fresh if from_step_zero else fresh._replace(step=jnp.asarray(origin.ticket.step))
@@ -69,7 +70,7 @@ def retrain(from_step_zero: bool = False) -> Branch:
             the rewind point.
     """
 
-    def start(origin: "Origin") -> TrainState:
+    def start(origin: Origin) -> TrainState:
         ticket = origin.ticket
         if not from_step_zero:
             return ticket
@@ -87,7 +88,7 @@ def randomly_prune(scope: RandomScope = "layer") -> Branch:
     """
     check_choice(("layer", "global", "even"), scope=scope)
 
-    def start(origin: "Origin") -> TrainState:
+    def start(origin: Origin) -> TrainState:
         mask = lottery.randomly_prune(origin.key("mask"), origin.ticket.mask, scope)
         return origin.rewound(origin.rewind_point, mask)
 
@@ -101,7 +102,7 @@ def randomly_reinitialise(from_step_zero: bool = False) -> Branch:
         from_step_zero: Start the schedule from the beginning, not from the rewind step.
     """
 
-    def start(origin: "Origin") -> TrainState:
+    def start(origin: Origin) -> TrainState:
         mask = origin.ticket.mask
         params, state = lottery.randomly_reinitialise(
             origin.key("init"), origin.model, origin.example, mask
@@ -124,7 +125,7 @@ def oneshot(strategy: str | None = None) -> Branch:
     """
     _check_strategy(strategy)
 
-    def start(origin: "Origin") -> TrainState:
+    def start(origin: Origin) -> TrainState:
         mask = origin.pruned_at_once(*origin.dense_final, strategy)
         return origin.rewound(origin.rewind_point, mask)
 
@@ -140,7 +141,7 @@ def prune_early(step: str = "1ep", strategy: str | None = None) -> Branch:
     """
     _check_strategy(strategy)
 
-    def start(origin: "Origin") -> TrainState:
+    def start(origin: Origin) -> TrainState:
         early = origin.early
         return origin.rewound(early, origin.pruned_at_once(early.params, early.state, strategy))
 
@@ -157,7 +158,7 @@ def increase_width(factor: int = 2, noise: float = 0.01) -> Branch:
     check_at_least(2, factor=factor)
     check_at_least(0, noise=noise)
 
-    def start(origin: "Origin") -> TrainState:
+    def start(origin: Origin) -> TrainState:
         ticket, (params, state) = origin.ticket, origin.shapes
         return _anew(
             origin,
@@ -166,7 +167,7 @@ def increase_width(factor: int = 2, noise: float = 0.01) -> Branch:
             lottery.widen(ticket.mask, params),
         )
 
-    return Branch(start, adapt=lambda config: _wider(config, factor))
+    return Branch(start, adapt=lambda parent: _wider(parent, factor))
 
 
 def widen_mask(factor: int = 2) -> Branch:
@@ -177,19 +178,19 @@ def widen_mask(factor: int = 2) -> Branch:
     """
     check_at_least(2, factor=factor)
 
-    def start(origin: "Origin") -> TrainState:
+    def start(origin: Origin) -> TrainState:
         mask = lottery.widen(origin.ticket.mask, origin.shapes[0])
         params, state = lottery.randomly_reinitialise(
             origin.key("init"), origin.model, origin.example, mask
         )
         return _anew(origin, params, state, mask)
 
-    return Branch(start, adapt=lambda config: _wider(config, factor))
+    return Branch(start, adapt=lambda parent: _wider(parent, factor))
 
 
-def _wider(config: "Lottery", factor: int) -> "Lottery":
-    """The config of the network with every width multiplied."""
-    name, options = config.model.name, dict(vars(config.model.options))
+def _wider(parent: Architecture, factor: int) -> Architecture:
+    """The network with every width multiplied."""
+    name, options = parent.name, dict(parent.options)
     if name == "lenet_300_100":
         name, options = "mlp", {"widths": (300, 100), **options}
     if "widths" in options:
@@ -198,13 +199,7 @@ def _wider(config: "Lottery", factor: int) -> "Lottery":
         options["width"] *= factor
     else:
         raise ValueError(f"{name} has no width to increase")
-    return _with_model(config, name, options)
-
-
-def _with_model(config: "Lottery", name: str, options: Mapping) -> "Lottery":
-    made = make_options(MODELS[name], options)
-    model = dataclasses.replace(config.model, name=name, options=made, weights=None)
-    return dataclasses.replace(config, model=model)
+    return Architecture(name, options)
 
 
 def change_depth(
@@ -220,7 +215,7 @@ def change_depth(
     """
     MODELS["resnet"](depth=depth)  # refuses what is not 6n+2
 
-    def start(origin: "Origin") -> TrainState:
+    def start(origin: Origin) -> TrainState:
         # A shuffled mask keeps weights that the ticket lost, so the dense ones are copied.
         source = origin.rewind_point if shuffle_copies else origin.ticket
         key = origin.key("mask") if shuffle_copies else None
@@ -231,11 +226,10 @@ def change_depth(
             lottery.change_depth(origin.ticket.mask, depth, mapping, key),
         )
 
-    def deeper(config: "Lottery") -> "Lottery":
-        options = vars(config.model.options)
-        if config.model.name != "resnet":
-            raise ValueError(f"the depth is changed of CIFAR ResNets, not of {config.model.name}")
-        return _with_model(config, "resnet", {**options, "depth": depth})
+    def deeper(parent: Architecture) -> Architecture:
+        if parent.name != "resnet":
+            raise ValueError(f"the depth is changed of CIFAR ResNets, not of {parent.name}")
+        return Architecture("resnet", {**parent.options, "depth": depth})
 
     return Branch(start, adapt=deeper)
 

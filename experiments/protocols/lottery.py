@@ -1,28 +1,25 @@
 """Iterative pruning with rewinding: train, prune, rewind, level after level."""
 
-import dataclasses
 import time
 
 import jax
 
 from experiments import build
-from experiments.config import Lottery, parse_duration
+from experiments.branching import check_inside, run_inside
+from experiments.config import Lottery
 from experiments.errors import UserError, user_errors
 from experiments.networks import Network, Setup, train_all
+from experiments.pretraining import Pretraining, initial, pretraining
 from experiments.protocols.prune_and_train import layer_table
-from experiments.protocols.tickets import Tickets, draw_figures, goal, rows, summary
 from experiments.store import Store
+from experiments.tickets import Tickets, draw_figures, goal, rows, summary
 from ntk_prune import lottery as levels
-from ntk_prune import masks
-from ntk_prune.streams import derived, stream
+from ntk_prune.streams import stream
 from ntk_prune.training import TrainState
 
 
 def lottery(config: Lottery, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
-    # It takes lotteries as parents itself.
-    from experiments.protocols.lottery_branch import check_inside, run_inside
-
     tickets = Tickets(config, store, Setup(config))
     check(tickets)
     check_inside(config, tickets.setup)
@@ -52,7 +49,7 @@ def check(tickets: Tickets) -> None:
         raise UserError(f"rewind: {config.rewind} is step {rewind} of a training of {end} steps")
 
 
-def train_level(tickets: Tickets, level: int, before: "Pretraining | None") -> None:
+def train_level(tickets: Tickets, level: int, before: Pretraining | None) -> None:
     """Find the masks of a level and train its networks, as far as that is not done yet."""
     config, setup = tickets.config, tickets.setup
     networks = []
@@ -105,64 +102,3 @@ def print_level(level: int, done: list[dict]) -> None:
     """One line: what is kept and what the replicates reach."""
     accuracies = " ".join(f"{numbers['test/accuracy']:.4f}" for numbers in done)
     print(f"level {level}: {done[0]['density']:.4%} kept, test accuracy {accuracies}", flush=True)
-
-
-def initial(tickets: Tickets, replicate: int, before: "Pretraining | None") -> TrainState:
-    """The dense network before its first step."""
-    fresh = tickets.setup.initial(tickets.seed(replicate))
-    return fresh if before is None else before.carried_over(replicate, fresh)
-
-
-def pretraining(tickets: Tickets) -> "Pretraining | None":
-    """The training before level 0, if there is any."""
-    anything = parse_duration(tickets.config.pretraining.duration)[0] > 0
-    return Pretraining(tickets) if anything else None
-
-
-class Pretraining:
-    """Training on other images, whose weights but for the head are where level 0 begins."""
-
-    def __init__(self, tickets: Tickets):
-        self.tickets, config = tickets, tickets.config
-        train = dataclasses.replace(config.train, duration=config.pretraining.duration)
-        changed = dataclasses.replace(config, data=config.pretraining.data, train=train)
-        with user_errors("pretraining"):
-            self.setup = Setup(changed)
-        main = tickets.setup
-        self.head = build.layers_by_depth(main.model, main.example)[-1].split("/")[0]
-        self._check_shapes(main)
-
-    def _check_shapes(self, main: Setup) -> None:
-        """UserError unless both networks have the same shapes but for the head."""
-        key = jax.random.key(0)
-        ours, theirs = (
-            jax.tree_util.tree_flatten_with_path(jax.eval_shape(s.model.init, key, s.example)[0])[0]
-            for s in (main, self.setup)
-        )
-        for (path, a), (_, b) in zip(ours, theirs, strict=True):
-            name = masks.name_of(path)
-            if name.split("/")[0] != self.head and a.shape != b.shape:
-                raise UserError(
-                    f"pretraining.data: {name} would be {b.shape} there and is {a.shape}; give "
-                    "both image sets one size and number of channels"
-                )
-
-    def _part(self, replicate: int) -> Store:
-        return self.tickets.store.within(f"replicate_{replicate}/pretraining")
-
-    def train(self) -> None:
-        """Train, as far as that is not done yet."""
-        networks = []
-        for replicate in range(self.tickets.config.replicates):
-            seed = self.tickets.seed(replicate)
-            start = lambda seed=seed: self.setup.initial(seed)  # noqa: E731
-            networks.append(Network(self._part(replicate), derived(seed, "pretraining"), start))
-        train_all(self.setup, networks, self.tickets.store, "pretraining")
-
-    def carried_over(self, replicate: int, fresh: TrainState) -> TrainState:
-        """``fresh`` with the pretrained weights and statistics everywhere but in the head."""
-        saved = self._part(replicate).load("params_final")
-        return fresh._replace(
-            params={**saved["params"], self.head: fresh.params[self.head]},
-            state=saved.get("state", {}),
-        )

@@ -1,5 +1,7 @@
 """Train dense networks, several as one program, and keep chosen weights."""
 
+import functools
+
 from experiments.config import Train
 from experiments.errors import UserError
 from experiments.networks import Network, Setup, train_all
@@ -24,7 +26,7 @@ def train(config: Train, store: Store) -> None:
             Network(
                 store.within(f"replicate_{replicate}"),
                 config.seed + replicate,
-                lambda seed=config.seed + replicate: setup.initial(seed),
+                functools.partial(setup.initial, config.seed + replicate),
             )
             for replicate in range(config.replicates)
         ]

@@ -16,6 +16,7 @@ import numpy as np
 from experiments import build
 from experiments.config import Lottery
 from experiments.networks import Setup, load_state
+from experiments.origin import Origin
 from experiments.store import Store
 from ntk_prune import lottery, masks
 from ntk_prune.pruners import prune
@@ -77,11 +78,8 @@ class Tickets:
         return state._replace(params=lottery.rescale(state.params, masks.density(mask)))
 
 
-class Origin:
-    """One level of one replicate of the parent, as the functions of a branch see it.
-
-    ``model``, ``example`` and ``optimizer`` are those of the branch's networks.
-    """
+class Level(Origin):
+    """The ``Origin`` of a branch, read from the parent's directory when it is asked for."""
 
     def __init__(
         self, parent: Tickets, setup: Setup, store: Store, replicate: int, level: int, salt: str
@@ -91,44 +89,35 @@ class Origin:
         self._store, self._salt = store, salt
 
     def key(self, name: str) -> Key:
-        """A key of the stream ``name`` that no other level, branch or replicate has."""
         key = stream(self.parent.seed(self.replicate), name)
         key = jax.random.fold_in(key, zlib.crc32(self._salt.encode()))
         return jax.random.fold_in(key, self.level)
 
     @functools.cached_property
     def ticket(self) -> TrainState:
-        """The ticket before its training."""
         return self.parent.state(self.replicate, self.level)
 
     @functools.cached_property
     def rewind_point(self) -> TrainState:
-        """The dense network at the rewind step."""
         return self.parent.state(self.replicate, 0)
 
-    @property
+    @functools.cached_property
     def dense_final(self) -> tuple[Params, State]:
-        """The trained dense network."""
         return self.parent.final(self.replicate, 0)
 
     @functools.cached_property
     def shapes(self) -> tuple[Params, State]:
-        """Weights and state of the branch's network, without values."""
         return jax.eval_shape(self.model.init, jax.random.key(0), self.example)
 
     @functools.cached_property
     def early(self) -> TrainState:
-        """The dense network at the branch's early step."""
         store = self._store.within(f"replicate_{self.replicate}/early")
         return load_state(store, "early", store.load("mask"), self.parent.setup.optimizer)
 
     def rewound(self, state: TrainState, mask: Mask) -> TrainState:
-        """``state`` under ``mask``, rescaled where the parent's strategy says so."""
         return self.parent.rewound(state, mask)
 
     def pruned_at_once(self, params: Params, state: State, strategy: str | None) -> Mask:
-        """A mask as dense as the ticket's for a dense network, by the parent's or another
-        strategy."""
         pruner = self.parent.pruner if strategy is None else lottery.STRATEGIES[strategy]()
         mask = masks.ones_like(params)
         batches = self.parent.batches(self.replicate)
