@@ -1,0 +1,92 @@
+"""The images of a config, as they lie and as a network or a criterion takes them."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from experiments.config import DataConfig, PruneConfig, StrategyConfig
+from experiments.errors import user_errors
+from experiments.options import choice
+from ntk_prune import data, training
+from ntk_prune.streams import stream
+from ntk_prune.types import Array, Batch, Key
+
+AUGMENTATIONS: dict[str, data.Augment] = {
+    "none": data.identity,
+    "crop": data.pad_crop_flip(flip=False),
+    "crop_flip": data.pad_crop_flip(),
+    "resized_crop_flip": data.resized_crop_flip(),
+}
+
+Data = data.Dataset | data.Stream
+
+
+def load_data(config: DataConfig) -> Data:
+    """The data set of a config."""
+    if config.name in data.STREAMS:
+        chosen = {"image_size": config.image_size, "augment": config.augment}
+        own = {"image_size": None, "augment": "none"}  # stand for what the set has by itself
+        options = {name: value for name, value in chosen.items() if value != own[name]}
+        return data.STREAMS[config.name](config.data_dir, num_workers=config.num_workers, **options)
+    return data.load(
+        config.name,
+        data_dir=config.data_dir,
+        image_size=config.image_size,
+        channels=config.channels,
+        cache_dir=config.cache_dir,
+    )
+
+
+def load_images(config: DataConfig) -> data.Dataset:
+    """The data set of a config that has to lie in memory."""
+    dataset = load_data(config)
+    if not isinstance(dataset, data.Dataset):
+        raise ValueError(f"{config.name} is a stream; this experiment takes images in memory")
+    return dataset
+
+
+def example(config: DataConfig, dataset: Data) -> Array:
+    """One image of zeros as the network takes it, for its shape."""
+    height, width, channels = dataset.image_shape
+    if config.input_size is not None:
+        height = width = config.input_size
+    return jnp.zeros((1, height, width, channels))
+
+
+def inputs(config: DataConfig, dataset: Data) -> Callable[[Array], Array]:
+    """Raw images as the network takes them: resized, normalised."""
+    normalise = data.normalise(dataset.mean, dataset.std)
+    if config.input_size is None:
+        return normalise
+    resize = data.resize_batch(config.input_size)
+    return lambda x: normalise(resize(x))
+
+
+def preparation(images: DataConfig, dataset: Data) -> training.Prepare:
+    """Augment (streams have done so on the host), resize, normalise."""
+    to_inputs = inputs(images, dataset)
+    augment = data.identity
+    if not isinstance(dataset, data.Stream):
+        choice("data.augment", images.augment, AUGMENTATIONS)
+        augment = AUGMENTATIONS[images.augment]
+
+    def prepare(key: Key, step: Array, index: Array, x: Array) -> Array:
+        return to_inputs(data.augment_batch(augment, key, step, index, x))
+
+    return prepare
+
+
+def score_batches(
+    config: PruneConfig | StrategyConfig, images: DataConfig, seed: int, dataset: Data
+) -> Batch:
+    """The normalised training images, not augmented, that the criterion sees."""
+    with user_errors("prune"):
+        return data.score_batches(
+            stream(seed, "score"),
+            dataset.num_train if dataset.y_train is None else dataset.y_train,
+            dataset.examples,
+            config.num_examples,
+            config.batch_size,
+            inputs(images, dataset),
+            balanced=config.balanced,
+        )

@@ -1,0 +1,73 @@
+"""The network of a config, its first weights, and what prunes it."""
+
+import jax
+
+from experiments.build.images import Data
+from experiments.config import ModelConfig, PruneConfig
+from experiments.errors import user_errors
+from ntk_prune import gates, masks
+from ntk_prune.interop import pretrained
+from ntk_prune.models import MODELS
+from ntk_prune.pruners import PRUNERS, controls
+from ntk_prune.types import Array, Key, Model, Params, Pruner, State
+
+
+def make_model(config: ModelConfig, dataset: Data, image: Array) -> Model:
+    """The network with as many outputs as the data has classes, tried on one image's shape."""
+    model = MODELS[config.name](**vars(config.options), num_classes=dataset.num_classes)
+    jax.eval_shape(model.init, jax.random.key(0), image)
+    return model
+
+
+def initialise(config: ModelConfig, key: Key, model: Model, image: Array) -> tuple[Params, State]:
+    """The weights to prune: drawn, and replaced by pretrained ones if the config names a file.
+
+    With one seed, every method gets the same.
+    """
+    params, state = jax.jit(model.init)(key, image)
+    if config.weights is None:
+        return params, state
+    with user_errors("model.weights"):
+        return pretrained.load(config.weights, config.weights_source, params, state)
+
+
+def layers_by_depth(model: Model, x: Array) -> list[str]:
+    """The names of the prunable layers in the order in which the network makes them.
+
+    jax sorts the keys of every tree that leaves it, so the order is read while ``init`` is traced.
+    """
+    names: list[str] = []
+
+    def walk(tree: Params, prefix: str) -> None:
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}/")
+            else:
+                names.append(prefix + key)
+
+    def trace(key: Key, x: Array) -> Params:
+        params, _ = model.init(key, x)
+        walk(params, "")
+        return params
+
+    prunable = dict(masks.leaves(jax.eval_shape(trace, jax.random.key(0), x)))
+    return [name for name in names if name in prunable]
+
+
+def make_pruner(config: PruneConfig) -> Pruner | None:
+    """The pruner of a config, inverted if it says so; None for the dense network."""
+    if config.name == "none":
+        return None
+    pruner = PRUNERS[config.name](**vars(config.options))
+    return controls.invert(pruner) if config.control == "invert" else pruner
+
+
+def check_paths(pruner: Pruner | None, model: Model, image: Array) -> None:
+    """ValueError for a criterion that follows paths and a network that has none."""
+    if pruner is not None and pruner.follows_paths:
+        params, state = jax.eval_shape(model.init, jax.random.key(0), image)
+        jax.eval_shape(
+            lambda p, s: model.apply(p, s, image, train=False, activation=gates.Record())[0],
+            params,
+            state,
+        )
