@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,17 +12,18 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ntk_prune"
 
 # Which packages of ntk_prune each layer may import; itself is always allowed.
-CORE = {"types", "gates", "losses", "masks", "schedules", "streams"}
+CORE = {"types", "gates", "losses", "masks", "schedules", "streams", "windows"}
 ALLOWED = {
     "types": set(),
     "streams": set(),
     "schedules": {"types"},
     "gates": {"types"},
     "losses": {"types"},
+    "windows": {"types"},
     "masks": {"types"},
     "checkpoint": {"types", "masks"},
     "data": CORE,
-    "models": {"types", "gates"},
+    "models": {"types", "gates", "windows"},
     "ntk": CORE | {"models"},
     "interop": CORE | {"models"},
     "pruners": CORE | {"ntk"},
@@ -29,6 +31,10 @@ ALLOWED = {
     "lottery": CORE | {"pruners", "training"},
     "landscape": CORE | {"ntk", "data"},
 }
+# Each module or package of experiments may import the ones before it.
+EXPERIMENTS = ("errors", "options", "report", "origin", "branches", "config", "cli", "store",
+               "build", "kernels", "networks", "tickets", "pretraining", "branching", "protocols",
+               "run")  # fmt: skip
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}
 HEAVY = {"tensorflow", "tensorflow_datasets", "neural_tangents", "matplotlib", "pandas", "torch",
          "sklearn", "orbax", "grain"}  # fmt: skip
@@ -70,6 +76,41 @@ def test_layers(path):
         if root == "jax" and path.name != "neural_tangents.py":
             private = rest[:1] in (["_src"], ["core"], ["interpreters"])
             assert not private, f"{path} imports {name}"
+
+
+def modules() -> dict[str, Path]:
+    """``{"experiments.build": path}`` of both packages; a package is its ``__init__``."""
+    paths = [*FILES, *sorted((ROOT / "experiments").rglob("*.py"))]
+    parts = {path: path.relative_to(ROOT).with_suffix("").parts for path in paths}
+    return {".".join(p[:-1] if p[-1] == "__init__" else p): path for path, p in parts.items()}
+
+
+def imported(path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules, out of ``known``, that a file imports or takes names from, wherever it does."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in known else str(node.module) for name in names}
+    return found & known.keys()
+
+
+def test_no_import_circles():
+    known = modules()
+    TopologicalSorter({name: imported(path, known) for name, path in known.items()}).prepare()
+
+
+def test_experiments_import_what_stands_before_them():
+    known = modules()
+    rank = {name: i for i, name in enumerate(EXPERIMENTS)}
+    for name, path in known.items():
+        if name.startswith("experiments."):
+            own = rank[name.split(".")[1]]
+            for other in imported(path, known):
+                root, *rest = other.split(".")
+                assert root != "experiments" or rank[rest[0]] <= own, f"{name} imports {other}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

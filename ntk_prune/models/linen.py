@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ntk_prune.gates import PLAIN
+from ntk_prune.models.convolution import convolve
 from ntk_prune.types import Activation, Array, Key, Model, Params, State
 
 Init = Callable[..., Array]  # (key, shape, dtype) -> array
@@ -123,6 +124,7 @@ def conv(
         kernel_dilation=dilation,
         use_bias=bias,
         kernel_init=kernel_init,
+        conv_general_dilated=convolve,
         name=name,
         **kwargs,
     )

@@ -12,6 +12,7 @@ arXiv 2206.08720, where it is the NTK-vector and structured-derivative part).
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -19,8 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntk_prune.ntk.jacobian import Function, call, chosen, compact, cotangents, kept_indices, split
-from ntk_prune.ntk.taps import Layer, Window, tap
+from ntk_prune.ntk.taps import Layer, tap
 from ntk_prune.types import Array, Mask, Params, State
+from ntk_prune.windows import Window, patches
 
 
 class LayerPlan(NamedTuple):
@@ -146,7 +148,7 @@ def _tap(f: Function, flags, structure, leaves, state: State, x):
 def _layer_plan(layer: Layer, rows, grads, mask_leaves, trace: bool) -> LayerPlan:
     """Sizes from ``rows [1, S, F]`` or ``[1, space..., I]`` and ``grads [1, m, S, O]``."""
     _, m, positions, outputs = grads
-    inputs = rows[-1] * (int(np.prod(layer.window.shape)) if layer.window else 1)
+    inputs = rows[-1] * (math.prod(layer.window.shape) if layer.window else 1)
     kept = None
     if mask_leaves is not None:
         view = np.asarray(mask_leaves[layer.leaf]).transpose(layer.weight_order)
@@ -209,7 +211,7 @@ def features(plan: Plan, params: Params, state: State, x: Array) -> Features:
     for layer in plan.layers:
         a, dy = rows.pop(0), grads.pop(0)  # popped, so that each is freed when it has been used
         if layer.factored:
-            factors.append((patches(layer.layer.window, a), dy))
+            factors.append((input_rows(layer.layer.window, a), dy))
         else:
             jacobians.append(_weight_jacobian(layer.layer.window, a, dy, layer.kept))
     small = [compact(j, kept) for j, (_, kept) in zip(others, plan.others, strict=True)]
@@ -221,30 +223,17 @@ def features(plan: Plan, params: Params, state: State, x: Array) -> Features:
 
 
 @functools.partial(jax.jit, static_argnames="window")
-def patches(window: Window | None, a: Array) -> Array:
+def input_rows(window: Window | None, a: Array) -> Array:
     """Rows ``[c, S, F]`` of a layer: its inputs, or the patches a convolution looks at."""
     if window is None:
         return a
-    space = [
-        (low, high, dilation - 1)
-        for (low, high), dilation in zip(window.padding, window.lhs_dilation, strict=True)
-    ]
-    a = jax.lax.pad(a, jnp.zeros((), a.dtype), [(0, 0, 0), *space, (0, 0, 0)])
-    reach = [(k - 1) * d for k, d in zip(window.shape, window.rhs_dilation, strict=True)]
-    strides = (1, *window.strides, 1)
-    pieces = []
-    for offset in np.ndindex(*window.shape):
-        start = [o * d for o, d in zip(offset, window.rhs_dilation, strict=True)]
-        stop = [n - r + s for n, r, s in zip(a.shape[1:-1], reach, start, strict=True)]
-        pieces.append(jax.lax.slice(a, (0, *start, 0), (a.shape[0], *stop, a.shape[-1]), strides))
-    stacked = jnp.stack(pieces, axis=-2)
-    return stacked.reshape(a.shape[0], -1, len(pieces) * a.shape[-1])
+    return patches(window, a).reshape(a.shape[0], -1, math.prod(window.shape) * a.shape[-1])
 
 
 @functools.partial(jax.jit, static_argnames="window")
 def _weight_jacobian(window: Window | None, a: Array, dy: Array, kept: Array | None) -> Array:
     """``J[c, m, (o, f)] = sum_s dy[c, m, s, o] a[c, s, f]``, only the ``kept`` coordinates."""
-    full = jnp.einsum("cmso,csf->cmof", dy, patches(window, a))
+    full = jnp.einsum("cmso,csf->cmof", dy, input_rows(window, a))
     full = full.reshape(*full.shape[:2], -1)
     return full if kept is None else jnp.take(full, kept, axis=-1)
 

@@ -9,7 +9,7 @@ import numpy as np
 from ntk_prune import masks
 from ntk_prune.ntk.empirical import estimate
 from ntk_prune.ntk.jacobian import Function, masked
-from ntk_prune.ntk.layerwise import backward, make_plan, patches
+from ntk_prune.ntk.layerwise import backward, input_rows, make_plan
 from ntk_prune.ntk.taps import Layer
 from ntk_prune.types import Array, Mask, Params, State
 
@@ -72,7 +72,7 @@ def _add(total: Params, f: Function, flags, layers: tuple[Layer, ...], params, s
     for i, jacobian in zip(rest, others, strict=True):
         leaves[i] += jnp.square(jacobian).sum((0, 1))
     for layer, a, dy in zip(layers, inputs, gradients, strict=True):
-        squares = _layer_squares(patches(layer.window, a), dy[:, 0])
+        squares = _layer_squares(input_rows(layer.window, a), dy[:, 0])
         shape = [leaves[layer.leaf].shape[axis] for axis in layer.weight_order]
         leaves[layer.leaf] += squares.reshape(shape).transpose(np.argsort(layer.weight_order))
     return structure.unflatten(leaves)

@@ -17,18 +17,9 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from ntk_prune.types import Array
+from ntk_prune.windows import Window
 
 _INLINED = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "remat2": "jaxpr"}
-
-
-class Window(NamedTuple):
-    """The geometry of a convolution, one entry a spatial axis."""
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
-    lhs_dilation: tuple[int, ...]
-    rhs_dilation: tuple[int, ...]
 
 
 class Layer(NamedTuple):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ntk_prune.models import vgg
 from ntk_prune.ntk.empirical import empirical_ntk
 from ntk_prune.ntk.jacobian import jacobian
 from ntk_prune.ntk.layerwise import make_plan
@@ -100,3 +101,18 @@ def test_grouped_convolutions_take_the_ordinary_way():
     j = jacobian(f, params, IMAGE)
     expected = np.einsum("imp,jnp->ijmn", j, j)
     np.testing.assert_allclose(empirical_ntk(f, params, IMAGE), expected, atol=1e-4)
+
+
+def test_convolutions_of_images_smaller_than_the_kernel_are_found():
+    network = vgg(11, width=2, num_classes=3)  # from 16x16 down to 1x1
+    x = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))
+    params, state = network.init(jax.random.key(1), x)
+
+    def f(params, x):
+        return network.apply(params, state, x, train=False)[0]
+
+    assert len(plan_of(f, params, x).layers) == 9
+    j = jacobian(f, params, x)
+    expected = np.einsum("imp,jnp->ijmn", j, j)
+    found = empirical_ntk(f, params, x, backend="layerwise")
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
