@@ -33,8 +33,8 @@ ALLOWED = {
 }
 # Each module or package of experiments may import the ones before it.
 EXPERIMENTS = ("errors", "options", "report", "origin", "branches", "config", "cli", "store",
-               "build", "kernels", "networks", "tickets", "pretraining", "branching", "protocols",
-               "run")  # fmt: skip
+               "records", "build", "kernels", "networks", "tickets", "pretraining", "branching",
+               "protocols", "run")  # fmt: skip
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}
 HEAVY = {"tensorflow", "tensorflow_datasets", "neural_tangents", "matplotlib", "pandas", "torch",
          "sklearn", "orbax", "grain"}  # fmt: skip
