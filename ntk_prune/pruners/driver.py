@@ -50,9 +50,9 @@ def prune(
     schedule runs relative to it: ``d_t = d0 * schedule(t, T, density / d0)``. ``params`` are
     given unmasked and not changed.
 
-    Warns with the name of every layer left without weights. Raises ValueError for a density
-    outside (0, d0] and FloatingPointError, naming method, round and layer, for a score that is
-    not finite.
+    Warns with the name of every layer left without weights, and of rounds whose scores are all
+    zero, which they are once no signal passes the network. Raises ValueError for a density outside
+    (0, d0] and FloatingPointError, naming method, round and layer, for a score that is not finite.
     """
     masks.check(params, mask)
     start = masks.density(mask)
@@ -74,6 +74,7 @@ def prune(
         seconds = time.perf_counter() - began
         rounds.append(Round(t, masks.density(mask), kept, quantiles, seconds))
         progress.set_postfix(density=f"{rounds[-1].density:.4f}")
+    _warn_of_silence(method, rounds)
     return mask, _summary(tuple(rounds), mask)
 
 
@@ -96,6 +97,17 @@ def _quantiles(scores: Scores, mask: Mask) -> tuple[float, ...]:
     values = np.concatenate([np.asarray(s)[np.asarray(m)] for (_, s), (_, m) in pairs])
     ranks = [round(q * (values.size - 1)) for q in QUANTILES]
     return tuple(float(v) for v in np.partition(values, ranks)[ranks])
+
+
+def _warn_of_silence(method: str, rounds: list[Round]) -> None:
+    """One warning for all rounds that had nothing to rank by."""
+    silent = [r.round for r in rounds if not any(r.quantiles)]
+    if silent:
+        warnings.warn(
+            f"{method}: all scores are zero in {len(silent)} of {len(rounds)} rounds, from round "
+            f"{silent[0]} on: no signal passes the network, and the lower index was kept",
+            stacklevel=3,
+        )
 
 
 def _summary(rounds: tuple[Round, ...], mask: Mask) -> PruneInfo:

@@ -7,7 +7,7 @@ import pytest
 from tiny_problem import problem
 
 from ntk_prune import masks
-from ntk_prune.pruners import controls, magnitude, prune, snip
+from ntk_prune.pruners import controls, magnitude, prune, px, pxact, snip, synflow_l2
 from ntk_prune.schedules import SCHEDULES
 from ntk_prune.types import Pruner
 
@@ -111,8 +111,17 @@ def test_refuses_to_grow_a_mask_and_a_mask_of_another_network():
         run(by_magnitude(), 0.5, {"a": DENSE["a"]})
 
 
-def test_a_network_without_signal_keeps_zero_scores():
-    model, params, state, mask, batches = problem(dtype=jnp.float32)
+@pytest.mark.filterwarnings("ignore:.*layers have no weights left")
+@pytest.mark.parametrize("factory", [snip, px, pxact, synflow_l2])
+def test_a_network_without_signal_keeps_zero_scores_and_says_so(factory):
+    model, params, state, mask, batches = problem("relu", dtype=jnp.float32)
     dead = jax.tree.map(jnp.zeros_like, params)
-    score = snip().score(KEY, model, dead, state, mask, batches)
+    pruner = factory()._replace(num_rounds=2)
+    score = pruner.score(KEY, model, dead, state, mask, batches)
     assert all(not s.any() for _, s in masks.leaves(score))
+    message = f"{factory.__name__}: all scores are zero in 2 of 2 rounds, from round 1 on"
+    with pytest.warns(UserWarning, match=message) as record:
+        prune(KEY, pruner, model, dead, state, mask, batches, 0.5 * masks.density(mask))
+    said = [w for w in record if "all scores are zero" in str(w.message)]
+    assert len(said) == 1
+    assert said[0].filename == __file__
