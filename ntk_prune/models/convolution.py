@@ -29,7 +29,7 @@ def convolve(
     )
     small = any(n < r for n, r in zip(lhs.shape[1:-1], window.reach, strict=True))
     if small and feature_group_count == 1:
-        return jnp.tensordot(patches(window, lhs), rhs, rhs.ndim - 1, precision)
+        return jnp.tensordot(patches(window, lhs), rhs, rhs.ndim - 1, precision=precision)
     return lax.conv_general_dilated(
         lhs,
         rhs,
