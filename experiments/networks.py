@@ -18,12 +18,13 @@ import optax
 from experiments import build
 from experiments.config import Replicated
 from experiments.errors import user_errors
+from experiments.records import Evaluate, final_numbers, log_epoch
 from experiments.store import Store
 from ntk_prune import masks, training
 from ntk_prune.checkpoint import Checkpoints
 from ntk_prune.streams import stream
 from ntk_prune.training import TrainState
-from ntk_prune.types import Mask, Params, State
+from ntk_prune.types import Mask
 
 
 class Setup:
@@ -75,7 +76,7 @@ class Setup:
             return made._replace(feed=build.make_feed(c.train, seeds, data, made.step))
 
     @property
-    def evaluate(self) -> Callable[[Params, State], dict[str, float]]:
+    def evaluate(self) -> Evaluate:
         """``evaluate(params, state) -> {"loss", "accuracy", ...}`` on the test set."""
         made = next(iter(self._by_size.values()), None) or self.training((self.config.seed,))
         return made.evaluate
@@ -211,32 +212,13 @@ def _record(
     state = _one(epoch.state, r)
     _keep(store, keep, state)
     test = made.evaluate(state.params, state.state)
-    learnt = {
-        "train/loss": epoch.loss[r],
-        "train/accuracy": epoch.accuracy[r],
-        "train/learning_rate": epoch.learning_rate,
-    }
-    store.log(epoch.step, epoch.epoch, learnt)
-    tested = {f"test/{name}": value for name, value in test.items() if name != "n"}
-    store.log(epoch.step, epoch.epoch, tested, n=test["n"])
-    speed = {"images_per_second": epoch.images_per_second}
-    store.log(epoch.step, epoch.epoch, speed, file="timing", networks=len(epoch.loss))
+    log_epoch(store, epoch, epoch.loss[r], epoch.accuracy[r], test, networks=len(epoch.loss))
 
 
 def _finish(made: build.Training, store: Store, state: TrainState) -> None:
-    """Write the final weights and numbers. Density is counted on the weights, not the mask."""
+    """Write the final weights and numbers."""
     store.save("params_final", {"params": state.params, "state": state.state})
-    test = made.evaluate(state.params, state.state)
-    weights = [leaf for _, leaf in masks.leaves(state.params)]
-    nonzero = sum(int((w != 0).sum()) for w in weights)
-    numbers = {
-        "step": int(state.step),
-        **{f"test/{name}": value for name, value in test.items()},
-        **_early_stop(store),
-        "nonzero": nonzero,
-        "density": nonzero / sum(w.size for w in weights),
-    }
-    store.finish(numbers)
+    store.finish({**final_numbers(store, state, made.evaluate), **_early_stop(store)})
 
 
 def _early_stop(store: Store) -> dict[str, float]:

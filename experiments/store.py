@@ -110,12 +110,15 @@ class Store:
         with open(self.path / f"{file}.jsonl", "a") as stream:
             stream.write("".join(f"{line}\n" for line in lines))
 
-    def logged(self, name: str) -> list[tuple[int, float]]:
-        """``(step, value)`` of every logged value of that name."""
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``."""
         file = self.path / "metrics.jsonl"
         lines = file.read_text().splitlines() if file.exists() else []
-        records = [json.loads(line) for line in lines]
-        return [(r["step"], r["value"]) for r in records if r["name"] == name]
+        return [json.loads(line) for line in lines]
+
+    def logged(self, name: str) -> list[tuple[int, float]]:
+        """``(step, value)`` of every logged value of that name."""
+        return [(r["step"], r["value"]) for r in self.records() if r["name"] == name]
 
     def rewind_log(self, step: int) -> None:
         """Drop the lines after ``step``, which a resumed run writes again, and a torn last line."""

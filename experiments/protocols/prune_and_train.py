@@ -9,6 +9,7 @@ import numpy as np
 from experiments import build
 from experiments.config import PruneAndTrain
 from experiments.kernels import Follower, kernel_of
+from experiments.records import final_numbers, log_epoch
 from experiments.store import Store
 from ntk_prune import masks, training
 from ntk_prune.checkpoint import Checkpoints
@@ -166,7 +167,9 @@ def train(
             train_state, setup.step, setup.feed, setup.num_steps, setup.learning_rate
         ):
             train_state = epoch.state
-            record(store, epoch, setup.evaluate(train_state.params, train_state.state))
+            test = setup.evaluate(train_state.params, train_state.state)
+            log_epoch(store, epoch, epoch.loss, epoch.accuracy, test)
+            report(epoch, test)
             if follow is not None:
                 store.log(epoch.step, epoch.epoch, follow(train_state.params, train_state.state))
             number = round(epoch.epoch)
@@ -175,39 +178,26 @@ def train(
     return train_state
 
 
-def record(store: Store, epoch: training.Epoch, test: dict[str, float]) -> None:
-    """Log one epoch: what was learnt, what the test set says, how fast it went."""
-    learnt = {
-        "train/loss": epoch.loss,
-        "train/accuracy": epoch.accuracy,
-        "train/learning_rate": epoch.learning_rate,
-    }
-    tested = {f"test/{name}": value for name, value in test.items() if name != "n"}
-    speed = {"images_per_second": epoch.images_per_second}
-    store.log(epoch.step, epoch.epoch, learnt)
-    store.log(epoch.step, epoch.epoch, tested, n=test["n"])
-    store.log(epoch.step, epoch.epoch, speed, file="timing")
+def report(epoch: training.Epoch, test: dict[str, float]) -> None:
+    """Print one epoch."""
     print(
         f"epoch {epoch.epoch:g}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.4f}, "
-        f"{in_words(tested)}, {epoch.images_per_second:.0f} images/s",
+        f"{in_words(test)}, {epoch.images_per_second:.0f} images/s",
         flush=True,
     )
 
 
-def in_words(tested: dict[str, float]) -> str:
+def in_words(test: dict[str, float]) -> str:
     """What a network is judged by: its mean IoU, or else its accuracy."""
-    name = "miou" if "test/miou" in tested else "accuracy"
-    return f"test {name} {tested[f'test/{name}']:.4f}"
+    name = "miou" if "miou" in test else "accuracy"
+    return f"test {name} {test[name]:.4f}"
 
 
 def finish(setup: build.Training, store: Store, final: training.TrainState) -> None:
-    """Write and print the final numbers. Density is counted on the stored weights, not the mask."""
-    tested = {f"test/{k}": v for k, v in setup.evaluate(final.params, final.state).items()}
-    weights = masks.leaves(final.params)
-    kept = sum(int((w != 0).sum()) for _, w in weights)
-    density = kept / sum(w.size for _, w in weights)
-    store.finish({"step": int(final.step), **tested, "nonzero": kept, "density": density})
-    print(f"{store.path}: {in_words(tested)}")
+    """Write and print the final numbers."""
+    numbers = final_numbers(store, final, setup.evaluate)
+    store.finish(numbers)
+    print(f"{store.path}: {in_words({k.removeprefix('test/'): v for k, v in numbers.items()})}")
 
 
 def draw_figures(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from experiments import run
-from ntk_prune import masks
+from ntk_prune import masks, training
 from ntk_prune.checkpoint import load_tree
 
 SMOKE = ["--config", "configs/snip_resnet20.py:smoke"]
@@ -56,6 +57,16 @@ def test_a_killed_run_goes_on_to_the_same_bytes(finished, tmp_path):
     finish(workdir)
     for name in COMPARED:
         assert (workdir / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_a_run_killed_at_its_end_takes_the_evaluation_that_was_logged(
+    finished, tmp_path, monkeypatch
+):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    (workdir / "DONE").unlink()
+    monkeypatch.setattr(training, "make_evaluate", lambda *_: pytest.fail)
+    finish(workdir)
+    assert (workdir / "DONE").read_bytes() == (finished / "DONE").read_bytes()
 
 
 def test_what_is_stored_is_masked_and_counted(finished):
