@@ -60,7 +60,7 @@ def path_gradient(
         return jnp.sum(weight * z2)
 
     gradient = jax.grad(total)(jax.tree.map(jnp.square, masks.apply(params, mask)))
-    return masks.only_prunable(masks.apply(gradient, mask))
+    return masks.apply(gradient, mask)
 
 
 def wide(tree: Params) -> Params:

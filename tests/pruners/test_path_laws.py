@@ -172,16 +172,24 @@ def test_px_does_not_see_whether_batch_norms_are_folded_into_the_convolutions():
 
 
 @pytest.mark.parametrize("pruner", [px(), pxact()], ids=["px", "pxact"])
-def test_scores_do_not_depend_on_the_split_into_batches(pruner):
+def test_scores_do_not_depend_on_the_split_into_batches_but_on_every_example(pruner):
     model = convnet((3, 4), (1, 2), 3)
     x = jax.random.normal(KEY, (6, 5, 5, 2), jnp.float64)
     y = jnp.arange(6) % 3
     params, _ = random_variables(model, x)
-    mask = masks.ones_like(params)
-    splits = [Batch(x.reshape(n, -1, 5, 5, 2), y.reshape(n, -1)) for n in (1, 2, 6)]
-    whole, *others = (flat(pruner.score(KEY, model, params, {}, mask, b)) for b in splits)
-    for scores in others:
-        same(scores, whole)
+    mask = masks.ones_like(params)  # with a last layer that is not dense, or PX sees no data
+    mask["fc"]["kernel"] = jnp.eye(4, 3, dtype=bool)
+
+    def scores(x, y, n):
+        batches = Batch(x.reshape(n, -1, 5, 5, 2), y.reshape(n, -1))
+        return flat(pruner.score(KEY, model, params, {}, mask, batches))
+
+    whole = scores(x, y, 1)
+    for n in (2, 6):
+        same(scores(x, y, n), whole)
+    for i in range(6):
+        others = np.delete(np.arange(6), i)
+        assert np.abs(scores(x[others], y[others], 5) - whole).max() > 1e-4 * whole.max()
 
 
 def correlation(a, b) -> float:
@@ -201,6 +209,20 @@ def test_the_ranking_does_not_depend_on_the_precision():
     assert flat(narrow).dtype == np.float32
     assert correlation(flat(narrow), flat(exact)) > 0.999
     np.testing.assert_allclose(flat(narrow), flat(exact), rtol=1e-4)
+
+
+@pytest.mark.parametrize("pruner", [px(), synflow_l2()], ids=["px", "synflow_l2"])
+def test_path_values_beyond_float32_are_scored_in_a_program_without_float64(pruner):
+    model = mlp((6, 5), 3)
+    x = jax.random.normal(KEY, (1, 4, 8), jnp.float32)
+    with jax.enable_x64(False):
+        params, state = jax.tree.map(lambda p: 1e10 * p, jax.jit(model.init)(KEY, x[0]))
+        mask = masks.keep_top(params, masks.ones_like(params), 0.7)
+        narrow = flat(pruner.score(KEY, model, params, state, mask, unlabelled(x)))
+        assert jnp.zeros(()).dtype == narrow.dtype == jnp.float32
+    params, state, x = paths.wide((params, state, x))
+    exact = flat(pruner.score(KEY, model, params, state, mask, unlabelled(x)))
+    np.testing.assert_allclose(narrow, exact, rtol=1e-6)
 
 
 class Normalised(Open):
