@@ -127,7 +127,7 @@ def oneshot(strategy: str | None = None) -> Branch:
 
     def start(origin: Origin) -> TrainState:
         mask = origin.pruned_at_once(*origin.dense_final, strategy)
-        return origin.rewound(origin.rewind_point, mask)
+        return origin.rewound(origin.rewind_point, mask, strategy)
 
     return Branch(start)
 
@@ -143,7 +143,8 @@ def prune_early(step: str = "1ep", strategy: str | None = None) -> Branch:
 
     def start(origin: Origin) -> TrainState:
         early = origin.early
-        return origin.rewound(early, origin.pruned_at_once(early.params, early.state, strategy))
+        mask = origin.pruned_at_once(early.params, early.state, strategy)
+        return origin.rewound(early, mask, strategy)
 
     return Branch(start, early=step)
 

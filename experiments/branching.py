@@ -1,6 +1,7 @@
 """One branch of a lottery: checked, trained, measured."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,8 +17,8 @@ from experiments.networks import Network, Setup, train_all
 from experiments.options import make_options
 from experiments.pretraining import initial, pretraining
 from experiments.store import Store
-from experiments.tickets import Level, Row, Tickets, goal, rows
-from ntk_prune import landscape, training
+from experiments.tickets import Level, Row, Tickets, goal, print_levels, rows
+from ntk_prune import landscape, masks, training
 from ntk_prune.models import MODELS
 from ntk_prune.streams import derived
 from ntk_prune.training import TrainState
@@ -42,24 +43,67 @@ def adapted(config: Lottery, branch: Branch) -> Lottery:
     return dataclasses.replace(config, model=model)
 
 
+def planned(
+    config: LotteryBranch, parent: Lottery, setup: Setup, where: str = "branch"
+) -> tuple[Branch, Lottery]:
+    """The branch, and what its networks are trained by. UserError for what cannot be."""
+    with user_errors(where):
+        branch = BRANCHES[config.branch.name](**vars(config.branch.options))
+    if branch.needs_changes and not config.changes:
+        raise UserError(f"changes: without any, {config.branch.name} would repeat its parent")
+    end = parent.train.duration
+    if branch.early is not None and setup.steps(branch.early) > setup.steps(end):
+        raise UserError(f"branch.options.step: {branch.early} comes after {end}, the end")
+    changed = cli.override(parent, config.changed())
+    if changed.replicates > parent.replicates:
+        raise UserError(
+            f"changes: {changed.replicates} replicates of a parent that has {parent.replicates}"
+        )
+    with user_errors(where):
+        return branch, adapted(changed, branch)
+
+
+def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    return {masks.name_of(path): leaf.shape for path, leaf in leaves}
+
+
 class Runner:
     """One branch from ``parent`` in ``store``. UserError for what does not fit together."""
 
     def __init__(self, parent: Tickets, config: LotteryBranch, store: Store):
         self.parent, self.config, self.store = parent, config, store
-        self.branch: Branch = BRANCHES[config.branch.name](**vars(config.branch.options))
         self.label = " ".join([name_of(config.branch), *config.changes])
-        if self.branch.needs_changes and not config.changes:
-            raise UserError(f"changes: without any, {config.branch.name} would repeat its parent")
-        check_early(self.branch, parent.setup)
-        changed = cli.override(parent.config, dict(c.split("=", 1) for c in config.changes))
-        with user_errors("branch"):
-            changed = adapted(changed, self.branch)
+        self.branch, changed = planned(config, parent.config, parent.setup)
         self.found = Tickets(changed, store, self._setup(changed))
         self.levels = self._levels()
-        if self.branch.start is not None and self.branch.early is None:
+        self._check()
+
+    def _check(self) -> None:
+        """UserError for what cannot be, before anything is written."""
+        if self.branch.early is not None:
             with user_errors("branch"):
-                self._start(0, self.levels[0])  # what cannot be fails before anything is written
+                self._early_start(0)
+        elif self.branch.start is not None:
+            with user_errors("branch"):
+                start = self._start(0, self.levels[0])
+            self._check_fits(start)
+
+    def _check_fits(self, start: TrainState) -> None:
+        setup = self.found.setup
+        end = setup.steps(setup.config.train.duration)
+        if int(start.step) >= end:
+            raise UserError(
+                f"changes: the training ends at step {end}, and would start at step {start.step}"
+            )
+        wanted, _ = jax.eval_shape(setup.model.init, jax.random.key(0), setup.example)
+        ours, theirs = _shapes(wanted), _shapes(start.params)
+        for name in [*ours, *theirs]:
+            if ours.get(name) != theirs.get(name):
+                raise UserError(
+                    f"changes: {name} would be {ours.get(name)} in the changed network and is "
+                    f"{theirs.get(name)} in the ticket; only a network of the same shapes fits"
+                )
 
     def _setup(self, changed: Lottery) -> Setup:
         same = changed == self.parent.config
@@ -67,12 +111,18 @@ class Runner:
 
     def _levels(self) -> list[int]:
         there = self.parent.levels()
-        lowest = self.branch.first_level
-        chosen = self.config.levels or [level for level in there if level >= lowest]
+        lowest, where = self.branch.first_level, self.parent.store.path
+        chosen = sorted(set(self.config.levels)) or [x for x in there if x >= lowest]
         missing = [level for level in chosen if level not in there]
         if missing or not chosen:
-            raise UserError(f"levels: {missing or chosen} of {there} in {self.parent.store.path}")
-        return sorted(chosen)
+            raise UserError(f"levels: {missing or chosen} of {there} in {where}")
+        connection = self.branch.connection
+        if connection is not None and connection.between == "levels":
+            first = [level for level in chosen if level - 1 not in there]
+            if first and self.config.levels:
+                raise UserError(f"levels: before {first} there is none of {there} in {where}")
+            chosen = [level for level in chosen if level not in first]
+        return chosen
 
     def _start(self, replicate: int, level: int) -> TrainState:
         assert self.branch.start is not None
@@ -93,24 +143,29 @@ class Runner:
             self._train()
         if self.branch.connection is not None:
             self._connect(self.branch.connection)
-        return rows(self.label, self.found, self.levels, goal(self.parent))
+        found = rows(self.label, self.found, self.levels, goal(self.parent))
+        print_levels(found)
+        return found
 
     def _train_early(self, duration: str) -> None:
         """The dense networks to the early step: from the rewind point if that comes before."""
-        parent, networks = self.parent, []
-        step = parent.setup.steps(duration)
-        before = pretraining(parent)
-        for replicate in range(parent.config.replicates):
-
-            def start(replicate=replicate) -> TrainState:
-                rewind_point = parent.state(replicate, 0)
-                if int(rewind_point.step) <= step:
-                    return rewind_point
-                return initial(parent, replicate, before)
-
-            part = self.store.within(f"replicate_{replicate}/early")
-            networks.append(Network(part, parent.seed(replicate), start))
+        parent, step = self.parent, self.parent.setup.steps(duration)
+        networks = [
+            Network(
+                self.store.within(f"replicate_{replicate}/early"),
+                parent.seed(replicate),
+                functools.partial(self._early_start, replicate),
+            )
+            for replicate in range(self.found.config.replicates)
+        ]
         train_all(parent.setup, networks, self.store, "early", {step: "early"}, step)
+
+    def _early_start(self, replicate: int) -> TrainState:
+        assert self.branch.early is not None
+        rewind_point = self.parent.state(replicate, 0)
+        if int(rewind_point.step) <= self.parent.setup.steps(self.branch.early):
+            return rewind_point
+        return initial(self.parent, replicate, pretraining(self.parent))
 
     def _seed(self, replicate: int) -> int:
         seed = self.found.seed(replicate)
@@ -174,22 +229,13 @@ def inputs(setup: Setup, num_batches: int = 10) -> Iterable[Array]:
         yield to_inputs(jnp.asarray(setup.dataset.examples(np.arange(start, stop))[0]))
 
 
-def check_early(branch: Branch, setup: Setup) -> None:
-    """UserError for an early step that comes after the training."""
-    end = setup.config.train.duration
-    if branch.early is not None and setup.steps(branch.early) > setup.steps(end):
-        raise UserError(f"branch.options.step: {branch.early} comes after {end}, the end")
-
-
 def check_inside(config: Lottery, setup: Setup) -> None:
     """UserError for branches that cannot be run at the end of this lottery."""
     for name in config.branches:
-        branch = BRANCHES[name]()
-        if branch.needs_changes:
+        if BRANCHES[name]().needs_changes:
             raise UserError(f"branches: {name} takes changes; run lottery_branch afterwards")
-        check_early(branch, setup)
-        with user_errors(f"branches: {name}"):
-            adapted(config, branch)
+        branch = LotteryBranch(branch=BranchConfig(name))
+        planned(branch, config, setup, f"branches: {name}")
 
 
 def run_inside(parent: Tickets, name: str) -> list[Row]:

@@ -47,8 +47,8 @@ class Origin(Protocol):
         """A key of the stream ``name`` that no other level, branch or replicate has."""
         ...
 
-    def rewound(self, state: TrainState, mask: Mask) -> TrainState:
-        """``state`` under ``mask``, rescaled where the parent's strategy says so."""
+    def rewound(self, state: TrainState, mask: Mask, strategy: str | None = None) -> TrainState:
+        """``state`` under ``mask``, rescaled where the strategy, or the parent's, says so."""
         ...
 
     def pruned_at_once(self, params: Params, state: State, strategy: str | None) -> Mask:

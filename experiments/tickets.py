@@ -1,6 +1,6 @@
 """The levels of a lottery in its run directory, and what a branch starts from.
 
-replicate_0/pretrain/       the network before level 0, where there is pretraining
+replicate_0/pretraining/    the network before level 0, where there is pretraining
 replicate_0/level_3/        mask, rewind (the state that its training starts from),
                             params_final, pruning.json, metrics.jsonl, DONE
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments import build
 from experiments.config import Lottery
+from experiments.errors import UserError
 from experiments.networks import Setup, load_state
 from experiments.origin import Origin
 from experiments.store import Store
@@ -60,20 +61,32 @@ class Tickets:
             self.config.strategy, self.config.data, self.seed(replicate), setup.dataset
         )
 
-    def state(self, replicate: int, level: int) -> TrainState:
-        """What the training of a level starts from. That of level 0 is the rewind point."""
+    def _trained(self, replicate: int, level: int) -> Store:
         part = self.part(replicate, level)
+        if not part.has("DONE"):
+            raise UserError(
+                f"level {level} of replicate {replicate} is not in {self.store.path}, "
+                f"which has the levels {self.levels()}"
+            )
+        return part
+
+    def state(self, replicate: int, level: int) -> TrainState:
+        """What the training of a level starts from. That of level 0 is the rewind point.
+
+        UserError where the level is not there.
+        """
+        part = self._trained(replicate, level)
         return load_state(part, "rewind", part.load("mask"), self.setup.optimizer)
 
     def final(self, replicate: int, level: int) -> tuple[Params, State]:
-        """The trained weights of a level and their running statistics."""
-        saved = self.part(replicate, level).load("params_final")
+        """The trained weights of a level and their running statistics. UserError as ``state``."""
+        saved = self._trained(replicate, level).load("params_final")
         return saved["params"], saved.get("state", {})
 
-    def rewound(self, state: TrainState, mask: Mask) -> TrainState:
-        """``state`` under ``mask``, rescaled where the strategy says so."""
+    def rewound(self, state: TrainState, mask: Mask, strategy: str | None = None) -> TrainState:
+        """``state`` under ``mask``, rescaled where the strategy, or the config's, says so."""
         state = lottery.rewind(state, mask)
-        if self.config.strategy.name not in lottery.RESCALING:
+        if (strategy or self.config.strategy.name) not in lottery.RESCALING:
             return state
         return state._replace(params=lottery.rescale(state.params, masks.density(mask)))
 
@@ -114,8 +127,8 @@ class Level(Origin):
         store = self._store.within(f"replicate_{self.replicate}/early")
         return load_state(store, "early", store.load("mask"), self.parent.setup.optimizer)
 
-    def rewound(self, state: TrainState, mask: Mask) -> TrainState:
-        return self.parent.rewound(state, mask)
+    def rewound(self, state: TrainState, mask: Mask, strategy: str | None = None) -> TrainState:
+        return self.parent.rewound(state, mask, strategy)
 
     def pruned_at_once(self, params: Params, state: State, strategy: str | None) -> Mask:
         pruner = self.parent.pruner if strategy is None else lottery.STRATEGIES[strategy]()
@@ -147,6 +160,19 @@ def rows(curve: str, tickets: Tickets, levels: Sequence[int], goal: float | None
             row |= {"learnt/step": fast[0]} if fast else {}
         found.append(row)
     return found
+
+
+def print_levels(found: Sequence[Row]) -> None:
+    """One line for each level: what is kept and what the replicates reach."""
+    for level in dict.fromkeys(row["level"] for row in found):
+        here = [row for row in found if row["level"] == level]
+        reached = [
+            f"{name.replace('/', ' ')} {' '.join(f'{row[name]:.4f}' for row in here)}"
+            for name in ("test/accuracy", "barrier")
+            if name in here[0]
+        ]
+        kept = f"{here[0]['density']:.4%} kept"
+        print(f"{here[0]['curve']}, level {level}:", ", ".join([kept, *reached]), flush=True)
 
 
 def goal(tickets: Tickets) -> float | None:

@@ -165,7 +165,21 @@ class LotteryBranch(Experiment):
     def __post_init__(self):
         super().__post_init__()
         require(all(level >= 0 for level in self.levels), "levels", self.levels, "0 or more")
-        for change in self.changes:
-            require(
-                "=" in change, "changes", change, "a field and its value as 'data.name=cifar100'"
-            )
+        taken = [field.name for field in dataclasses.fields(Replicated)]
+        for name in self.changed():
+            expected = f"a field of {', '.join(taken)}: the tickets are as their parent made them"
+            require(name.split(".")[0] in taken, "changes", name, expected)
+
+    def changed(self) -> dict[str, str]:
+        """``changes`` by field. A word without ``=`` goes on with the list before it."""
+        found: dict[str, str] = {}
+        for word in self.changes:
+            name, equals, value = word.partition("=")
+            require(bool(equals or found), "changes", word,
+                    "a field and its value as 'data.name=cifar100'")  # fmt: skip
+            if equals:
+                last = name
+                found[name] = value
+            else:
+                found[last] += f",{word}"
+        return found

@@ -207,6 +207,7 @@ def from_dict(cls: type, plain: Mapping[str, Any]) -> Any:
             continue
         value, hint = plain[field.name], hints[field.name]
         if hint is Options:
+            choice(f"{cls.section}.name", plain["name"], cls.registry)
             factory = cls.registry[plain["name"]]
             value = DEFAULTS if factory is None else make_options(factory, _tuples(value))
         elif isinstance(hint, type) and dataclasses.is_dataclass(hint):

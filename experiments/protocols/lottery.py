@@ -12,8 +12,9 @@ from experiments.networks import Network, Setup, train_all
 from experiments.pretraining import Pretraining, initial, pretraining
 from experiments.protocols.prune_and_train import layer_table
 from experiments.store import Store
-from experiments.tickets import Tickets, draw_figures, goal, rows, summary
+from experiments.tickets import Tickets, draw_figures, goal, print_levels, rows, summary
 from ntk_prune import lottery as levels
+from ntk_prune import masks
 from ntk_prune.streams import stream
 from ntk_prune.training import TrainState
 
@@ -47,6 +48,21 @@ def check(tickets: Tickets) -> None:
     rewind, end = setup.steps(config.rewind), setup.steps(config.train.duration)
     if rewind >= end:
         raise UserError(f"rewind: {config.rewind} is step {rewind} of a training of {end} steps")
+    check_something_is_left(tickets)
+
+
+def check_something_is_left(tickets: Tickets) -> None:
+    """UserError if the last level rounds to no weights at all."""
+    setup, config = tickets.setup, tickets.config
+    params, _ = jax.eval_shape(setup.model.init, jax.random.key(0), setup.example)
+    sizes = [kernel.size for _, kernel in masks.leaves(params)]
+    counted = sizes if tickets.pruner.scope == "layer" else [sum(sizes)]
+    density = levels.level_density(config.strategy.fraction, config.levels)
+    if not any(round(density * size) for size in counted):
+        raise UserError(
+            f"levels: level {config.levels} would keep none of {sum(sizes)} weights; take fewer "
+            f"levels or a smaller strategy.fraction than {config.strategy.fraction:g}"
+        )
 
 
 def train_level(tickets: Tickets, level: int, before: Pretraining | None) -> None:
@@ -66,7 +82,7 @@ def train_level(tickets: Tickets, level: int, before: Pretraining | None) -> Non
         networks.append(Network(part, seed, start))
     keep = {setup.steps(config.rewind): "rewind"} if level == 0 else None
     train_all(setup, networks, tickets.store, f"level_{level}", keep)
-    print_level(level, [part.store.read_json("DONE") for part in networks])
+    print_levels(rows("tickets", tickets, [level], None))
 
 
 def find_mask(tickets: Tickets, replicate: int, level: int) -> None:
@@ -96,9 +112,3 @@ def find_mask(tickets: Tickets, replicate: int, level: int) -> None:
     part.write_json("pruning.json", {**table, **layer_table(mask, info, order)})
     part.log(0, 0.0, {"prune_seconds": time.perf_counter() - began}, file="timing")
     part.save("mask", mask)
-
-
-def print_level(level: int, done: list[dict]) -> None:
-    """One line: what is kept and what the replicates reach."""
-    accuracies = " ".join(f"{numbers['test/accuracy']:.4f}" for numbers in done)
-    print(f"level {level}: {done[0]['density']:.4%} kept, test accuracy {accuracies}", flush=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from experiments import cli
-from experiments.branching import Runner
+from experiments.branching import Runner, planned
 from experiments.config import Lottery, LotteryBranch, from_dict, to_dict
 from experiments.errors import UserError, user_errors
 from experiments.networks import Setup
@@ -35,6 +35,10 @@ def make_parent(config: LotteryBranch, store: Store) -> None:
         raise UserError(f"recipe: {config.recipe} is no lottery")
     inside = Store(store.path / "parent", recipe)
     if inside.done is None:
+        planned(config, recipe, Setup(recipe))  # what cannot be fails before anything is trained
+        late = [level for level in config.levels if level > recipe.levels]
+        if late:
+            raise UserError(f"levels: {late} of a recipe with {recipe.levels} levels")
         with store.claimed():
             lottery(recipe, inside)
 

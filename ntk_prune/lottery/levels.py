@@ -84,7 +84,9 @@ def next_mask(
         fraction: ``f``, the share of the surviving weights that one level removes.
         level: From 1 on.
     """
-    return prune(key, pruner, model, params, state, mask, batches, level_density(fraction, level))
+    # The level before may have been rounded down to less than this one asks for.
+    density = min(level_density(fraction, level), masks.density(mask))
+    return prune(key, pruner, model, params, state, mask, batches, density)
 
 
 def rewind(state: TrainState, mask: Mask) -> TrainState:

@@ -176,6 +176,22 @@ def test_a_rewind_step_after_the_end_is_refused(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("strategy", ["sparse_global", "sparse_layerwise"])
+def test_levels_that_keep_nothing_are_refused(tmp_path, capsys, strategy):
+    words = ["--config.strategy.fraction=0.9", f"--config.strategy.name={strategy}"]
+    words += ["--workdir", str(tmp_path / "run"), "--config.levels=4"]
+    assert run.main(["--config", "tests/experiments/lottery_problem.py", *words]) == 2
+    assert "levels: level 4 would keep none of 944 weights" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_name_in_a_stored_config_is_named():
+    stored = to_dict(get_config())
+    stored["strategy"]["name"] = "snipp"
+    with pytest.raises(ValueError, match="'snipp'; did you mean 'snip'"):
+        from_dict(Lottery, stored)
+
+
 def test_a_config_comes_back_from_its_dict():
     config = get_config()
     assert from_dict(Lottery, json.loads(json.dumps(to_dict(config)))) == config

@@ -204,6 +204,22 @@ def test_a_branch_without_parent_makes_one(tmp_path, config_file):
         (["branch.name=prune_early", "branch.options.step=3ep"], "3ep comes after 2ep, the end"),
         (["branch.name=oneshott"], "did you mean 'oneshot'"),
         (["branch.name=change_depth", "branch.options.depth=21"], "6n\\+2"),
+        (["branch.name=oneshot", "branch.options.strategy=snipp"], "strategy"),
+        (["branch.name=retrain", "changes=replicates=3"], "3 replicates of a parent that has 2"),
+        (["branch.name=retrain", "changes=rewind=1ep"], "changes: expected a field of seed, model"),
+        (
+            ["branch.name=retrain", "changes=train.duration=2it"],
+            "ends at step 2, .* start at st.* 3",
+        ),
+        (
+            ["branch.name=retrain", "changes=model.options.widths=12,9"],
+            "fc1/bias would be .9,. in the ch",
+        ),
+        (["branch.name=retrain", "changes=data.image_size=16"], "fc0/kernel would be .256, 12"),
+        (
+            ["branch.name=linear_connectivity", "branch.options.between=levels", "levels=0"],
+            r"levels: before \[0\] there is none of \[0, 1, 2\]",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line_and_leaves_nothing(
@@ -218,6 +234,56 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(
     assert len(error.splitlines()) == 1
     assert __import__("re").search(message, error)
     assert not workdir.exists()
+
+
+def test_a_level_given_twice_is_trained_once(parent, branch):
+    child = branch(parent, "randomly_reinitialise", levels="1 1")
+    lines = (part(child, 0, 1) / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == len(set(lines))
+
+
+@pytest.mark.parametrize("name", ["randomly_prune", "oneshot", "prune_early"])
+def test_branches_that_need_the_dense_network_say_so_where_the_parent_has_none(
+    parent, branch, config_file, tmp_path, capsys, name
+):
+    child = branch(parent, "randomly_reinitialise")
+    flags = [f"--config.parent={child}", f"--config.branch.name={name}"]
+    workdir = tmp_path / "run"
+    assert run.main(["--config", str(config_file), "--workdir", str(workdir), *flags]) == 2
+    error = capsys.readouterr().err
+    assert "level 0 of replicate 0 is not in" in error
+    assert "which has the levels [1]" in error
+    assert not workdir.exists()
+
+
+def test_a_line_between_levels_leaves_out_those_without_a_level_before(parent, branch):
+    child = branch(parent, "randomly_reinitialise", levels="1 2")
+    words = ("branch.options.between=levels", "branch.options.points=3")
+    line = branch(child, "linear_connectivity", *words, levels="")
+    rows = json.loads((line / "results.json").read_text())["rows"]
+    assert [row["level"] for row in rows] == [2, 2]
+
+
+def test_one_shot_rescales_by_its_own_strategy(parent, branch):
+    child = branch(parent, "oneshot", "branch.options.strategy=random_rescale_global")
+    mask, start = (load(part(child, 0, 1), name) for name in ("mask", "rewind"))
+    dense = load(part(parent, 0, 0), "rewind")["params"]
+    w, d, m = (tree["fc0"]["kernel"] for tree in (start["params"], dense, mask))
+    np.testing.assert_allclose(w[m], d[m] / masks.density(mask) ** 0.5, rtol=1e-6)
+
+
+def test_a_branch_that_cannot_be_does_not_make_its_parent(config_file, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    for word, message in (("branch.name=change_depth", "of CIFAR"), ("levels=7", "levels: [7]")):
+        words = ["--config", str(config_file), "--workdir", str(workdir), f"--config.{word}"]
+        assert run.main(words) == 2
+        assert message in capsys.readouterr().err
+        assert not workdir.exists()
+
+
+def test_changes_take_lists():
+    config = LotteryBranch(changes=("train.drops=1ep", "2ep", "seed=3"))
+    assert config.changed() == {"train.drops": "1ep,2ep", "seed": "3"}
 
 
 @pytest.mark.parametrize(

@@ -124,3 +124,13 @@ def test_replicates_share_no_key():
         for name in ("init", "data", "augment", "score", "mask")
     }
     assert len(keys) == 15
+
+
+@pytest.mark.parametrize("name", ["sparse_global", "sparse_layerwise"])
+def test_a_level_that_rounds_to_the_one_before_keeps_it(name):
+    """A count rounded down may be less than what the next level asks for."""
+    fraction, n = 0.003, kept(masks.ones_like(PARAMS))
+    found = [kept(mask) for mask in levels(lottery.STRATEGIES[name](), fraction, 8)]
+    assert found == sorted(found, reverse=True)
+    if name == "sparse_global":
+        assert found == [round((1 - fraction) ** k * n) for k in range(9)]
