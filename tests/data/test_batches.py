@@ -73,6 +73,14 @@ def test_balanced_takes_the_same_number_of_every_class_in_every_batch():
         assert np.bincount(batch).tolist() == [2, 2, 2]
 
 
+def test_balanced_examples_are_drawn_by_the_key():
+    keys = (KEY, KEY, jax.random.key(1))
+    one, again, other = (
+        set(np.asarray(score_batches(30, 6, balanced=True, key=key).x).ravel()) for key in keys
+    )
+    assert one == again != other
+
+
 def test_whole_set_is_a_permutation_and_keys_matter():
     x = np.asarray(score_batches(N, N).x).ravel()
     assert sorted(x) == list(range(N))
