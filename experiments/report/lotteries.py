@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from experiments.errors import UserError
-from experiments.report import lottery_figures, tables
+from experiments.report import lottery_figures, page_tables, tables
+from experiments.report.page_tables import Table
 from experiments.report.runs import Frame, Run
 
 if TYPE_CHECKING:
@@ -77,17 +78,31 @@ def _frames(runs: Sequence[Run]) -> Iterator[tuple[str, Frame]]:
         names = tables.differing(configs)
         rows = []
         for (run, root), config in zip(pairs, configs, strict=True):
-            setting = ", ".join(f"{n.rsplit('.', 1)[-1]}={config.get(n)}" for n in names)
             rows += [
                 {
                     **row,
                     "run": str(run.path),
-                    "curve": f"{row['curve']} ({setting})" if setting else row["curve"],
+                    "curve": _curve(row["curve"], names, config),
+                    "setting": _curve(row["curve"], [n for n in names if n != "rewind"], config),
                     "replicate": root.seed + row["replicate"],
+                    "draw": 0 if run is root else run.seed,
                 }
                 for row in _rows(run)
             ]
-        yield network, pd.DataFrame(rows)
+        # One network may be in several runs: seeds overlap, branches run inside and once more.
+        yield network, pd.DataFrame(rows).drop_duplicates(["curve", "level", "replicate", "draw"])
+
+
+def _curve(name: str, fields: Sequence[str], config: Mapping[str, Any]) -> str:
+    """The curve with what its lottery does not share with the others."""
+    setting = ", ".join(f"{field.rsplit('.', 1)[-1]}={config.get(field)}" for field in fields)
+    return f"{name} ({setting})" if setting else name
+
+
+def level_tables(runs: Sequence[Run]) -> Iterator[tuple[str, Table]]:
+    """``(network, table)``: a row for every level of every curve."""
+    for network, frame in _frames(runs):
+        yield network, page_tables.levels(frame)
 
 
 def _material(config: Mapping[str, Any]) -> dict[str, Any]:

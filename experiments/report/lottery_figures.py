@@ -54,6 +54,9 @@ def levels(frame: Frame) -> "Figure":
             shift = 1.015 ** (i - (len(looks) - 1) / 2)  # so that intervals do not hide each other
             _line(ax, frame[frame["curve"] == curve], name, scale, look, shift)
         ax.set_ylabel(label)
+        if scale == 100:  # intervals of few replicates may reach beyond what an accuracy can be
+            low, high = ax.get_ylim()
+            ax.set_ylim(max(low, -2), min(high, 102))
         density_axis(ax, _densities(frame))
     counts = frame.groupby(["curve", "level"])["replicate"].nunique()
     axes[0, 0].set_title(panels.in_words(counts))
@@ -62,8 +65,8 @@ def levels(frame: Frame) -> "Figure":
 
 
 def _densities(frame: Frame) -> list[float]:
-    """The mean density of every level."""
-    return frame.groupby("level")["density"].mean().tolist()
+    """The density of every level: that of most curves, for wider networks have others."""
+    return frame.groupby("level")["density"].median().tolist()
 
 
 def curve_looks(frame: Frame) -> dict[str, Look]:
@@ -71,7 +74,7 @@ def curve_looks(frame: Frame) -> dict[str, Look]:
     names = list(dict.fromkeys(frame["curve"]))
     return {
         name: {
-            "color": style._COLORS[i % len(style._COLORS)],
+            "color": style.COLORS[i % len(style.COLORS)],
             "marker": style._MARKERS[i % len(style._MARKERS)],
             "linestyle": "-",
             "markersize": 3.5,
@@ -110,17 +113,24 @@ def connectivity(frame: Frame) -> "Figure":
     frame = frame[frame["barrier"].notna()]
     figure, axes = panels.grid(1, 2, width=4.2, height=3.4)
     left, right = axes[0]
-    for curve, look in curve_looks(frame).items():
+    looks = curve_looks(frame)
+    for curve, look in looks.items():
         _line(left, frame[frame["curve"] == curve], "barrier", 100.0, look)
+    panels.legend(figure, looks)
     left.axhline(0, color=style.DENSE, linewidth=0.7)
     left.set_ylabel("barrier: rise of the test error (%)")
     left.set_title(panels.in_words(frame.groupby(["curve", "level"])["replicate"].nunique()))
     density_axis(left, _densities(frame))
     shades = colormaps["viridis"](np.linspace(0, 0.9, frame["level"].nunique()))
     for (_, group), shade in zip(frame.groupby("level"), shades, strict=True):
-        error = np.mean(group["test/error"].tolist(), axis=0)
-        label = f"{100 * group['density'].mean():.3g} %"
-        right.plot(group["t"].iloc[0], 100 * error, color=shade, label=label)
+        label = f"{100 * group['density'].median():.3g} %"
+        for curve, rows in group.groupby("curve", sort=False):
+            error = np.mean(rows["test/error"].tolist(), axis=0)
+            marker = looks[str(curve)]["marker"] if len(looks) > 1 else ""
+            right.plot(
+                rows["t"].iloc[0], 100 * error, color=shade, label=label, marker=marker, ms=3.5
+            )
+            label = None
     right.set(xlabel="t, from one network to the other", ylabel="test error (%)")
     right.legend(title="density", fontsize=7, ncols=2)
     return figure
@@ -128,19 +138,20 @@ def connectivity(frame: Frame) -> "Figure":
 
 @panels.styled
 def stability(frame: Frame) -> "Figure":
-    """The barrier against the rewind step, one line for every level that was measured."""
+    """The barrier against the rewind step: a line for every level of every kind of connection,
+    which ``setting`` names."""
     from matplotlib.ticker import NullLocator
 
     figure, axes = panels.grid(1, 1, width=5.2, height=3.6)
     ax = axes[0, 0]
-    for (level, group), look in zip(
-        frame.groupby("level"),
-        curve_looks(frame.assign(curve=frame["level"])).values(),
-        strict=True,
-    ):
+    lines = list(frame.groupby(["setting", "level"]))
+    looks = curve_looks(pd.DataFrame({"curve": range(len(lines))})).values()
+    several = frame["setting"].nunique() > 1
+    for ((setting, level), group), look in zip(lines, looks, strict=True):
         points = [(step, *mean_interval(at["barrier"])[:2]) for step, at in group.groupby("rewind")]
         x, mean, half = (np.array(column, float) for column in zip(*points, strict=True))
         label = f"level {level}, density {100 * group['density'].mean():.3g} %"
+        label = f"{setting}, {label}" if several else label
         ax.errorbar(x, 100 * mean, 100 * half, capsize=2, label=label, **look)
     ax.axhline(0, color=style.DENSE, linewidth=0.7)
     ax.set(xlabel="rewind step", ylabel="barrier: rise of the test error (%)")
@@ -149,7 +160,9 @@ def stability(frame: Frame) -> "Figure":
     steps = sorted(frame["rewind"].astype(int).unique())
     ax.set_xticks(steps, map(str, steps))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_title(panels.in_words(frame.groupby(["level", "rewind"])["replicate"].nunique()))
+    ax.set_title(
+        panels.in_words(frame.groupby(["setting", "level", "rewind"])["replicate"].nunique())
+    )
     ax.legend(fontsize=8)
     return figure
 
@@ -165,8 +178,8 @@ def learning_curves(frame: Frame) -> "Figure":
             index="step", columns="replicate", values="value"
         )
         if wide.shape[1] > 1:
-            ax.plot(wide.index, scale * wide, color=style._COLORS[0], linewidth=0.6, alpha=0.4)
-        ax.plot(wide.index, scale * wide.mean(axis=1), color=style._COLORS[0])
+            ax.plot(wide.index, scale * wide, color=style.COLORS[0], linewidth=0.6, alpha=0.4)
+        ax.plot(wide.index, scale * wide.mean(axis=1), color=style.COLORS[0])
         ax.set(xlabel="step", ylabel=name.replace("/", " ") + " (%)" * (scale == 100))
     axes[0, 0].set_title(f"n = {frame['replicate'].nunique()}")
     return figure

@@ -63,7 +63,8 @@ def write(runs: Sequence[Run], out: Path, published: Sequence[Reference] = ()) -
     """
     out.mkdir(parents=True, exist_ok=True)
     others = [_other(run) for run in lotteries.in_families(runs) if not run.trains]
-    together = list(lotteries.figures(runs))
+    together, level_tables = list(lotteries.figures(runs)), list(lotteries.level_tables(runs))
+    environments = page_tables.environments(runs)
     runs = [run for run in runs if run.trains]
     finished = tables.replicates(runs)
     unfinished = [run for run in runs if not run.finished]
@@ -84,7 +85,9 @@ def write(runs: Sequence[Run], out: Path, published: Sequence[Reference] = ()) -
     ).get_template("template.html")
     page = out / "index.html"
     html = template.render(
-        counts=_counts(runs) + f", {len(others)} of other protocols" * bool(others),
+        counts=_counts(runs, others),
+        trains=bool(runs) or not others,
+        lotteries=level_tables,
         measures=" or ".join(tables.measures(runs)),
         results=page_tables.results(finished),
         published=[(r.label, r.source, page_tables.published(r)) for r in published],
@@ -93,7 +96,7 @@ def write(runs: Sequence[Run], out: Path, published: Sequence[Reference] = ()) -
         layers=list(page_tables.layer_tables(finished)),
         runs=page_tables.runs(runs),
         configs=page_tables.configs(runs),
-        environments=page_tables.environments(runs),
+        environments=environments,
     )
     page.write_text(html, encoding="utf-8")
     return page
@@ -162,7 +165,14 @@ def _picture(figure: "Figure", out: Path, name: str, caption: str) -> Picture:
     return Picture(name, caption, figure.get_figwidth(), encoded)
 
 
-def _counts(runs: Sequence[Run]) -> str:
+def _counts(runs: Sequence[Run], others: Sequence[Other]) -> str:
+    plural = "s" * (len(others) != 1)
+    of_others = f"{len(others)} of other protocols" if runs else f"{len(others)} run{plural}"
+    parts = [_counts_of(runs)] * bool(runs or not others) + [of_others] * bool(others)
+    return ", ".join(parts)
+
+
+def _counts_of(runs: Sequence[Run]) -> str:
     status = tables.overview(runs)["status"]
     finished, unfinished = (status == "finished").sum(), (status == "unfinished").sum()
     repeated = len(runs) - finished - unfinished

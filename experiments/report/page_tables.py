@@ -11,6 +11,7 @@ import pandas as pd
 from experiments.report import tables
 from experiments.report.references import Reference
 from experiments.report.runs import Frame, Run
+from experiments.report.statistics import mean_interval
 
 _NOTHING = "\N{EN DASH}"
 
@@ -56,6 +57,37 @@ def with_interval(mean: float, half_width: float | None) -> str:
     """``91.23 ± 0.45`` in per cent; one seed has no interval."""
     interval = "" if half_width is None or math.isnan(half_width) else f" ± {100 * half_width:.2f}"
     return f"{100 * mean:.2f}{interval}"
+
+
+_OF_LEVELS = {
+    "test/accuracy": ("test accuracy (%)", 100.0),
+    "early_stop/accuracy": ("at early stop (%)", 100.0),
+    "early_stop/step": ("early stop (step)", 1.0),
+    "learnt/step": ("learnt (step)", 1.0),
+    "barrier": ("barrier (%)", 100.0),
+}
+
+
+def levels(frame: Frame) -> Table:
+    """A row per curve and level of lotteries and their branches: means and intervals over the
+    replicates, where all of them have a value."""
+    shown = {name: how for name, how in _OF_LEVELS.items() if name in frame}
+    heads = ["curve", "level", "density (%)", *(head for head, _ in shown.values()), "n"]
+    rows = [
+        [str(curve), str(level), per_cent(group["density"].mean()),
+         *(_mean(scale * group[name]) for name, (_, scale) in shown.items()),
+         str(group["replicate"].nunique())]
+        for (curve, level), group in frame.groupby(["curve", "level"], sort=False)
+    ]  # fmt: skip
+    return Table(heads, rows, tuple(range(1, len(heads))))
+
+
+def _mean(values: pd.Series) -> str:
+    """``307.00 ± 33.12``; a dash where one is missing."""
+    if values.isna().any():
+        return _NOTHING
+    mean, half_width, _ = mean_interval(values)
+    return f"{mean:.2f}" if half_width is None else f"{mean:.2f} ± {half_width:.2f}"
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -39,6 +39,10 @@ def learning_rate(
         raise ValueError(f"unknown schedule {schedule!r}; choose one of {', '.join(SCHEDULES)}")
     if drops and schedule != "step":
         raise ValueError(f"drops belong to schedule 'step', not to {schedule!r}")
+    if num_steps < 1:
+        raise ValueError(
+            "a training of 0 steps: lengthen it, or take batches no larger than the training set"
+        )
     if not 0 <= warmup < num_steps:
         raise ValueError(f"warmup must lie in [0, {num_steps}) steps, got {warmup}")
     steps = optax.piecewise_constant_schedule(peak, dict.fromkeys(drops, factor))

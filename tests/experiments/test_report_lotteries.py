@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from experiments.report import lotteries, page
+from experiments.report import lotteries, lottery_figures, page
 from experiments.report.lottery_figures import intervals
 from experiments.report.runs import find
 
@@ -79,6 +80,56 @@ def test_the_page_has_them(runs, tmp_path):
     text = page.write(runs, tmp_path / "out").read_text()
     assert "barrier between two networks" in text
     assert (tmp_path / "out/lottery_3_stability.png").exists()
+
+
+def test_a_network_in_several_runs_counts_once(runs, tmp_path):
+    """Overlapping seeds, and a branch that was also run inside its lottery."""
+    both = [*rows("tickets"), *rows("oneshot")]
+    write(tmp_path / "again", "lottery", both, seed=1, rewind="0it", **SECTIONS)
+    write(tmp_path / "b", "lottery_branch", rows("oneshot"), parent=str(tmp_path / "again"))
+    ((_, frame),) = lotteries._frames(find([tmp_path]))
+    for curve, seeds in (("tickets", [0, 1, 2, 3]), ("oneshot", [1, 2])):
+        here = frame[(frame["curve"] == f"{curve} (rewind=0it)") & (frame["level"] == 1)]
+        assert sorted(here["replicate"]) == seeds
+
+
+def test_the_page_has_a_table_of_levels(runs):
+    ((network, table),) = lotteries.level_tables(runs)
+    assert network.startswith("digits, mlp")
+    assert table.heads[:4] == ["curve", "level", "density (%)", "test accuracy (%)"]
+    assert ["tickets (rewind=0it)", "1", "80.00", "80.00 ± 0.00"] in [r[:4] for r in table.rows]
+    assert table.rows[0][-2:] == ["\N{EN DASH}", "4"]
+
+
+def test_lotteries_alone_leave_no_empty_sections(runs, tmp_path):
+    text = page.write(runs, tmp_path / "out").read_text()
+    assert "<p>5 runs.</p>" in text
+    assert "No finished run" not in text
+
+
+def test_connections_of_different_kinds_are_lines_of_their_own():
+    import pandas as pd
+
+    frame = pd.DataFrame([*rows("a", 0.1, 0), *rows("b", 0.3, 0), *rows("b", 0.3, 5)])
+    frame["test/error"] = [[0.1, 0.2, 0.3] if c == "b" else [0.1, 0.2] for c in frame["curve"]]
+    frame["t"] = [np.linspace(0, 1, len(e)).tolist() for e in frame["test/error"]]
+    drawn = lottery_figures.connectivity(frame.drop_duplicates(["curve", "level", "replicate"]))
+    assert len(drawn.axes[1].lines) == 4
+    assert [text.get_text() for text in drawn.legends[0].texts] == ["a", "b"]
+    lines = lottery_figures.stability(frame.assign(setting=frame["curve"])).axes[0]
+    labels = lines.get_legend_handles_labels()[1]
+    assert labels == [
+        f"{c}, level {k}, density {d} %" for c in "ab" for k, d in ((0, 100), (1, 80))
+    ]
+
+
+def test_accuracies_are_shown_from_0_to_100():
+    import pandas as pd
+
+    frame = pd.DataFrame(rows("tickets"))
+    frame["test/accuracy"] = [0.1, 0.9] * 2
+    low, high = lottery_figures.levels(frame).axes[0].get_ylim()
+    assert (low, high) == (-2, 102)
 
 
 def test_levels_without_all_replicates_are_left_out():

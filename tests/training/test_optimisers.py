@@ -81,3 +81,8 @@ def test_constant_is_constant():
 def test_schedules_that_make_no_sense_are_refused(kwargs, word):
     with pytest.raises(ValueError, match=word):
         learning_rate(0.1, 10, **kwargs)
+
+
+def test_a_training_of_no_steps_is_refused():
+    with pytest.raises(ValueError, match="a training of 0 steps: lengthen it, or take batches"):
+        learning_rate(0.1, 0)
