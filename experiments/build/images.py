@@ -24,10 +24,13 @@ Data = data.Dataset | data.Stream
 def load_data(config: DataConfig) -> Data:
     """The data set of a config."""
     if config.name in data.STREAMS:
-        chosen = {"image_size": config.image_size, "augment": config.augment}
-        own = {"image_size": None, "augment": "none"}  # stand for what the set has by itself
-        options = {name: value for name, value in chosen.items() if value != own[name]}
-        return data.STREAMS[config.name](config.data_dir, num_workers=config.num_workers, **options)
+        return data.open_stream(
+            config.name,
+            data_dir=config.data_dir,
+            image_size=config.image_size,
+            augment=None if config.augment == "none" else config.augment,
+            num_workers=config.num_workers,
+        )
     return data.load(
         config.name,
         data_dir=config.data_dir,

@@ -76,7 +76,7 @@ def open_stream(
     *,
     data_dir: str | os.PathLike | None = None,
     image_size: int | None = None,
-    augment: str = "none",
+    augment: str | None = "none",
     num_workers: int = 0,
 ) -> Stream:
     """The set ``name`` of ``STREAMS``; nothing is decoded before it is asked for.
@@ -85,8 +85,8 @@ def open_stream(
       name: a key of ``STREAMS``.
       data_dir: where the images or the prepared records lie; ``digits_segmentation`` needs none.
       image_size: side of the square images it gives; None is the set's usual one.
-      augment: of ImageNet, see ``imagenet.load``; the others have one of their own, for which
-        "none" stands.
+      augment: of ImageNet, see ``imagenet.load``, whose default is None; the others have one of
+        their own, for which "none" stands, too.
       num_workers: processes that read; 0 is threads of this one.
 
     Raises ValueError for an unknown name or bad values, FileNotFoundError for missing data.
@@ -95,8 +95,8 @@ def open_stream(
         raise ValueError(f"unknown stream {name!r}; choose one of {', '.join(STREAMS)}")
     options: dict = {} if image_size is None else {"image_size": image_size}
     if name in imagenet.READERS:
-        options["augment"] = augment
-    elif augment != "none":
+        options |= {} if augment is None else {"augment": augment}
+    elif augment not in (None, "none"):
         raise ValueError(
             f"{name} has its own augmentation; augment must be 'none', not {augment!r}"
         )

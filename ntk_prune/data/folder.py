@@ -70,6 +70,7 @@ def scan(root: Path, splits: tuple[str, str] = SPLITS) -> tuple[list[str], list[
 
 
 def layout(splits: tuple[str, str]) -> str:
+    """What a folder has to look like, for an error."""
     return "expected " + " and ".join(f"{split}/<class>/*" for split in splits)
 
 

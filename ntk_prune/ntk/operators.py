@@ -11,8 +11,9 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from ntk_prune.ntk.jacobian import Function, call, chosen, masked, split
-from ntk_prune.types import Array, Mask, Model, Params, State
+from ntk_prune.ntk.jacobian import Function, call, chosen, split
+from ntk_prune.ntk.problem import problem
+from ntk_prune.types import Array, Mask, Params, State
 
 
 class LinearMap(Protocol):
@@ -65,9 +66,7 @@ def ntk_operator(
     >>> ntk_operator(lambda p, x: x @ p["kernel"], w, x).matvec(jnp.array([1.0, 2.0])).tolist()
     [25.0, 50.0]
     """
-    if isinstance(f, Model) and state is None:
-        raise ValueError("the kernel of a Model needs its `state` ({} where it has none)")
-    params = masked(params, mask)
+    params = problem(f, params, x, state=state, mask=mask, wrt=wrt).params
     flags = chosen(params, wrt)
     kept = None if mask is None else split(flags, mask)[0]
     how = _Passes(f, flags, params, state, kept)

@@ -28,7 +28,22 @@ from ntk_prune.types import Array, Key
 
 
 @dataclasses.dataclass(frozen=True)
-class FullyConnected:
+class _RandomNetwork:
+    """What both kinds of networks are made of; refuses what cannot be."""
+
+    width: int
+    depth: int = 3
+    density: float = 1.0
+    prune_input: bool = False
+
+    def __post_init__(self):
+        if self.width < 1 or self.depth < 1:
+            raise ValueError(f"width and depth must be at least 1, got {self}")
+        if not 0 < self.density <= 1:
+            raise ValueError(f"density must be in (0, 1], got {self.density}")
+
+
+class FullyConnected(_RandomNetwork):
     """``depth`` hidden layers of ``width`` units on inputs ``[d]``, one output.
 
     Args:
@@ -40,14 +55,6 @@ class FullyConnected:
     >>> FullyConnected(8, depth=2).layer_shapes((3,))
     ((8, 3), (8, 8), (1, 8))
     """
-
-    width: int
-    depth: int = 3
-    density: float = 1.0
-    prune_input: bool = False
-
-    def __post_init__(self):
-        _validate(self)
 
     def layer_shapes(self, input_shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
         """The shapes ``[d_h, d_{h-1}]`` of all weights."""
@@ -62,8 +69,7 @@ class FullyConnected:
         return float(analytic.relu_ntk(x1[None], x2[None], self.depth)[0, 0])
 
 
-@dataclasses.dataclass(frozen=True)
-class Convolutional:
+class Convolutional(_RandomNetwork):
     """``depth`` zero-padded 3x3 convolutions on images ``[H, W, C]``, their mean, one output.
 
     Every layer has the factor ``sqrt(2 / fan_in)`` in front of its weights, as in ``analytic.CNN``.
@@ -77,14 +83,6 @@ class Convolutional:
     >>> Convolutional(8, depth=2).layer_shapes((4, 4, 3))
     ((8, 27), (8, 72), (1, 8))
     """
-
-    width: int
-    depth: int = 3
-    density: float = 1.0
-    prune_input: bool = False
-
-    def __post_init__(self):
-        _validate(self)
 
     def layer_shapes(self, input_shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
         """The shapes ``[channels, 9 * channels before]`` of all weights."""
@@ -103,13 +101,6 @@ class Convolutional:
 Network = FullyConnected | Convolutional
 Layers = Sequence[Array]  # W^h o m^h, [d_h, d_{h-1}]
 Masks = Sequence[Array | None]  # bool, of the weights' shapes; None keeps the whole layer
-
-
-def _validate(network: Network) -> None:
-    if network.width < 1 or network.depth < 1:
-        raise ValueError(f"width and depth must be at least 1, got {network}")
-    if not 0 < network.density <= 1:
-        raise ValueError(f"density must be in (0, 1], got {network.density}")
 
 
 def _chain(inputs: int, width: int, depth: int, patch: int) -> tuple[tuple[int, int], ...]:
