@@ -18,7 +18,7 @@ import optax
 from experiments import build
 from experiments.config import Replicated
 from experiments.errors import user_errors
-from experiments.records import Evaluate, final_numbers, log_epoch
+from experiments.records import final_numbers, log_epoch
 from experiments.store import Store
 from ntk_prune import masks, training
 from ntk_prune.checkpoint import Checkpoints
@@ -76,7 +76,7 @@ class Setup:
             return made._replace(feed=build.make_feed(c.train, seeds, data, made.step))
 
     @property
-    def evaluate(self) -> Evaluate:
+    def evaluate(self) -> training.Evaluate:
         """``evaluate(params, state) -> {"loss", "accuracy", ...}`` on the test set."""
         made = next(iter(self._by_size.values()), None) or self.training((self.config.seed,))
         return made.evaluate

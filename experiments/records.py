@@ -1,14 +1,10 @@
 """What a training leaves in its run directory: lines for every epoch, the numbers at the end."""
 
-from collections.abc import Callable
 from typing import Any
 
 from experiments.store import Store
 from ntk_prune import masks
-from ntk_prune.training import Epoch, TrainState
-from ntk_prune.types import Params, State
-
-Evaluate = Callable[[Params, State], dict[str, float]]
+from ntk_prune.training import Epoch, Evaluate, TrainState
 
 
 def log_epoch(

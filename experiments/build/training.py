@@ -1,7 +1,7 @@
 """The training of a config: batches, optimiser, step, evaluation."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from experiments.config import DataConfig, TrainConfig, parse_duration
 from ntk_prune import data, training
 from ntk_prune.losses import LOSSES
 from ntk_prune.streams import stream
-from ntk_prune.types import Device, Model, Params, State
+from ntk_prune.types import Device, Model
 
 Seeds = tuple[int, ...]
 
@@ -27,7 +27,7 @@ class Training(NamedTuple):
     learning_rate: optax.Schedule
     num_steps: int
     step: training.Distributed
-    evaluate: Callable[[Params, State], dict[str, float]]
+    evaluate: training.Evaluate
 
 
 def steps(duration: str, steps_per_epoch: int) -> int:

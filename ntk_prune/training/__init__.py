@@ -1,6 +1,12 @@
 """Masked training: the state, one pure step, its spreading over devices, the loop, evaluation."""
 
-from ntk_prune.training.evaluation import WholeSet, every_example, make_evaluate, mean_iou
+from ntk_prune.training.evaluation import (
+    Evaluate,
+    WholeSet,
+    every_example,
+    make_evaluate,
+    mean_iou,
+)
 from ntk_prune.training.feed import Feed, in_memory, streamed
 from ntk_prune.training.loop import Epoch, fit
 from ntk_prune.training.optimisers import OPTIMISERS, adam, adamw, learning_rate, scaled, sgd
@@ -17,6 +23,7 @@ __all__ = [
     "OPTIMISERS",
     "Distributed",
     "Epoch",
+    "Evaluate",
     "Examples",
     "Feed",
     "Prepare",
