@@ -1,6 +1,5 @@
 """Training of pruned networks against what their kernel at initialisation predicts."""
 
-import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ntk_prune.ntk.empirical import empirical_ntk
 from ntk_prune.ntk.linearised import gradient_flow
 from ntk_prune.pruners import prune
 from ntk_prune.streams import stream
+from ntk_prune.types import Array, Mask, Model, Params, State
 
 POINTS = 60  # times at which losses are compared, evenly spaced in the logarithm
 
@@ -56,14 +56,7 @@ def compare(
     y, u = (np.eye(dataset.num_classes)[labels[:n]] - 1 / dataset.num_classes
             for labels in (dataset.y_train, dataset.y_test))  # fmt: skip
     model = mlp((width, width), dataset.num_classes, config.activation)
-    params, state = jax.jit(model.init)(stream(config.seed, "init"), x[:1])
-    mask = masks.ones_like(params)
-    pruner = build.make_pruner(dataclasses.replace(config.prune, density=density))
-    if pruner is not None and density < 1:
-        batches = build.score_batches(config.prune, config.data, config.seed, dataset)
-        key = stream(config.seed, "mask")
-        mask, _ = prune(key, pruner, model, params, state, mask, batches, density)
-    params = masks.apply(params, mask)
+    params, state, mask = _pruned(config, dataset, model, x[:1], density)
 
     @jax.jit
     def outputs(params):
@@ -94,6 +87,20 @@ def compare(
         name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
     }
     return {"width": width, "density": density, **columns}
+
+
+def _pruned(
+    config: KernelPrediction, dataset: data.Dataset, model: Model, image: Array, density: float
+) -> tuple[Params, State, Mask]:
+    """The network at initialisation with its mask, both applied and given."""
+    params, state = jax.jit(model.init)(stream(config.seed, "init"), image)
+    mask = masks.ones_like(params)
+    pruner = build.make_pruner(config.prune)
+    if pruner is not None and density < 1:
+        batches = build.score_batches(config.prune, config.data, config.seed, dataset)
+        key = stream(config.seed, "mask")
+        mask, _ = prune(key, pruner, model, params, state, mask, batches, density)
+    return masks.apply(params, mask), state, mask
 
 
 def _descent(model, state, mask, x, y, learning_rate):
@@ -136,7 +143,7 @@ def draw_figure(cells: list[dict[str, Any]], path: Path) -> None:
         figure, axes = panels.grid(len(densities), len(widths), width=2.9, height=2.3, sharey="row")
         for cell in cells:
             ax = axes[densities.index(cell["density"]), widths.index(cell["width"])]
-            for split, color in (("train", "#0072B2"), ("test", "#D55E00")):
+            for split, color in zip(("train", "test"), style.COLORS, strict=False):
                 ax.plot(cell["step"], cell[split], color=color, label=split)
                 ax.plot(cell["step"], cell[f"{split}_predicted"], color=color, linestyle="--",
                         label=f"{split}, predicted")  # fmt: skip
@@ -146,7 +153,6 @@ def draw_figure(cells: list[dict[str, Any]], path: Path) -> None:
             ax.set_xlabel("step of gradient descent")
         for ax in axes[:, 0]:
             ax.set_ylabel("squared loss")
-        for ax in axes[:, 0]:
             ax.set_ylim(bottom=0)
         axes[0, 0].legend(fontsize=7)
         figures.save(figure, path)

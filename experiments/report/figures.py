@@ -157,10 +157,8 @@ def spectrum(runs: Sequence[Run]) -> "Figure":
                 r.spectrum["eigenvalues_pruned"] for r in group["run"][group["method"] == label]
             ]
             _eigenvalues(ax, pruned, label, {**look, "marker": None})
-        ax.set(xscale="log", yscale="log", xlabel="rank")
+        _by_rank(ax)
         ax.set_title(style.plain(f"{title}, {panels.replicates(group)}"))
-        ax.legend(fontsize=7.5, loc="lower left", title="trace, condition number",
-                  title_fontsize=7.5, alignment="left")  # fmt: skip
     for ax in axes.flat[len(groups) :]:
         ax.remove()
     for ax in axes[:, 0]:
@@ -180,10 +178,16 @@ def eigenvalues(spectra: Mapping[str, np.ndarray]) -> "Figure":
     looks = style.line_styles((name, "none", name) for name in spectra)
     for name, values in spectra.items():
         _eigenvalues(ax, [values], name, {**looks[name], "marker": None})
-    ax.set(xscale="log", yscale="log", xlabel="rank", ylabel="eigenvalue of the NTK")
+    _by_rank(ax)
+    ax.set_ylabel("eigenvalue of the NTK")
+    return figure
+
+
+def _by_rank(ax: "Axes") -> None:
+    """Both axes logarithmic, and a legend of what ``_eigenvalues`` has drawn."""
+    ax.set(xscale="log", yscale="log", xlabel="rank")
     ax.legend(fontsize=7.5, loc="lower left", title="trace, condition number",
               title_fontsize=7.5, alignment="left")  # fmt: skip
-    return figure
 
 
 def _eigenvalues(ax: "Axes", spectra: list[np.ndarray], label: str, look: Look) -> None:

@@ -31,7 +31,7 @@ DENSE = "#333333"
 
 # Okabe-Ito without its yellow, then four more, each with its own marker; a method looks the same in
 # every figure.
-_COLORS = (
+COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9",
     "#E69F00", "#7A5195", "#882255", "#332288", "#8C6D31",
 )  # fmt: skip
@@ -43,7 +43,7 @@ _METHODS = (
 _LINES = {"none": "-", "shuffle": (0, (4, 1.5)), "reinit": (0, (1, 1.2)), "invert": "-."}
 
 CLASSES = (
-    "#141414", *_COLORS, "#AAEA6A", "#FF556A", "#2A8000", "#FFD495", "#00EAEA", "#8080FF",
+    "#141414", *COLORS, "#AAEA6A", "#FF556A", "#2A8000", "#FFD495", "#00EAEA", "#8080FF",
     "#15EA95", "#FF95FF", "#959500", "#D4BFFF", "#AAD495", "#800000",
 )  # fmt: skip
 """Colours of what a picture shows, by class; the first is mostly the background."""
@@ -60,7 +60,7 @@ def line_styles(methods: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, 
     triples = sorted(set(methods), key=_rank)
     bases = dict.fromkeys(base for base, _, _ in triples if base != "dense")
     used = {_METHODS.index(base) for base in bases if base in _METHODS}
-    free = itertools.cycle([i for i in range(len(_COLORS)) if i not in used] or [0])
+    free = itertools.cycle([i for i in range(len(COLORS)) if i not in used] or [0])
     own = {base: _METHODS.index(base) if base in _METHODS else next(free) for base in bases}
     dense_lines = itertools.cycle(("--", ":", "-."))
     styles: dict[str, dict[str, Any]] = {}
@@ -68,7 +68,7 @@ def line_styles(methods: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, 
     for base, control, label in triples:
         index = next(free) if (base, control) in taken else own.get(base, 0)
         taken.add((base, control))
-        color = DENSE if base == "dense" else _COLORS[index % len(_COLORS)]
+        color = DENSE if base == "dense" else COLORS[index % len(COLORS)]
         styles[label] = {
             "color": color,
             "linestyle": next(dense_lines) if base == "dense" else _LINES.get(control, "-"),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, Any]  # one cell of the protocol ntk_theory
-_BLUE, _RED, _GREEN, _PINK, *_ = style._COLORS
+_BLUE, _RED, _GREEN, _PINK, *_ = style.COLORS
 _TWO = 1.96  # normal 95 % interval in standard errors
 _SWEEP = {
     "sweep_dense": ("dense", style.DENSE, "o"),
