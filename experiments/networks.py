@@ -23,7 +23,7 @@ from experiments.store import Store
 from ntk_prune import masks, training
 from ntk_prune.checkpoint import Checkpoints
 from ntk_prune.streams import stream
-from ntk_prune.training import TrainState
+from ntk_prune.training import Evaluate, TrainState
 from ntk_prune.types import Mask
 
 
@@ -76,7 +76,7 @@ class Setup:
             return made._replace(feed=build.make_feed(c.train, seeds, data, made.step))
 
     @property
-    def evaluate(self) -> training.Evaluate:
+    def evaluate(self) -> Evaluate:
         """``evaluate(params, state) -> {"loss", "accuracy", ...}`` on the test set."""
         made = next(iter(self._by_size.values()), None) or self.training((self.config.seed,))
         return made.evaluate
