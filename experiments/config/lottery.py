@@ -9,6 +9,7 @@ from experiments.config.sections import (
     Experiment,
     ModelConfig,
     TrainConfig,
+    check_batches,
     parse_duration,
 )
 from experiments.options import DEFAULTS, Named, Options, choice, require
@@ -80,12 +81,7 @@ class StrategyConfig(Named):
     def __post_init__(self):
         self._validate_choice()
         require(0 < self.fraction < 1, "strategy.fraction", self.fraction, "a number in (0, 1)")
-        require(self.batch_size >= 1, "strategy.batch_size", self.batch_size, "at least 1")
-        require(
-            self.num_examples >= 1 and self.num_examples % self.batch_size == 0,
-            "strategy.num_examples", self.num_examples,
-            f"a positive multiple of strategy.batch_size ({self.batch_size})",
-        )  # fmt: skip
+        check_batches("strategy", self.num_examples, self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True)

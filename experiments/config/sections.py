@@ -90,12 +90,16 @@ class PruneConfig(Named):
     def __post_init__(self):
         self._validate_choice()
         require(0 < self.density <= 1, "prune.density", self.density, "a number in (0, 1]")
-        require(self.batch_size >= 1, "prune.batch_size", self.batch_size, "at least 1")
-        require(
-            self.num_examples >= 1 and self.num_examples % self.batch_size == 0,
-            "prune.num_examples", self.num_examples,
-            f"a positive multiple of prune.batch_size ({self.batch_size})",
-        )  # fmt: skip
+        check_batches("prune", self.num_examples, self.batch_size)
+
+
+def check_batches(section: str, num_examples: int, batch_size: int) -> None:
+    """ValueError unless the examples of a criterion fill batches of that size."""
+    require(batch_size >= 1, f"{section}.batch_size", batch_size, "at least 1")
+    require(
+        num_examples >= 1 and num_examples % batch_size == 0, f"{section}.num_examples",
+        num_examples, f"a positive multiple of {section}.batch_size ({batch_size})",
+    )  # fmt: skip
 
 
 def parse_duration(text: str, field: str = "duration") -> tuple[float, str]:
