@@ -52,7 +52,9 @@ def planned(
     if branch.needs_changes and not config.changes:
         raise UserError(f"changes: without any, {config.branch.name} would repeat its parent")
     end = parent.train.duration
-    if branch.early is not None and setup.steps(branch.early) > setup.steps(end):
+    with user_errors("branch.options.step"):
+        late = branch.early is not None and setup.steps(branch.early) > setup.steps(end)
+    if late:
         raise UserError(f"branch.options.step: {branch.early} comes after {end}, the end")
     changed = cli.override(parent, config.changed())
     if changed.replicates > parent.replicates:

@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments import build
 from experiments.config import Lottery
-from experiments.errors import UserError
+from experiments.errors import UserError, user_errors
 from experiments.networks import Setup, load_state
 from experiments.origin import Origin
 from experiments.store import Store
@@ -76,11 +76,14 @@ class Tickets:
         UserError where the level is not there.
         """
         part = self._trained(replicate, level)
-        return load_state(part, "rewind", part.load("mask"), self.setup.optimizer)
+        with user_errors(str(part.path)):
+            return load_state(part, "rewind", part.load("mask"), self.setup.optimizer)
 
     def final(self, replicate: int, level: int) -> tuple[Params, State]:
         """The trained weights of a level and their running statistics. UserError as ``state``."""
-        saved = self._trained(replicate, level).load("params_final")
+        part = self._trained(replicate, level)
+        with user_errors(str(part.path)):
+            saved = part.load("params_final")
         return saved["params"], saved.get("state", {})
 
     def rewound(self, state: TrainState, mask: Mask, strategy: str | None = None) -> TrainState:

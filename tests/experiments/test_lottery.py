@@ -50,7 +50,7 @@ def test_every_level_starts_at_the_rewind_step_with_its_moments(finished):
         assert any(np.any(m) for m in state["optimizer"].values())
         lines = (part(finished, 0, level) / "metrics.jsonl").read_text().splitlines()
         steps = [json.loads(line)["step"] for line in lines]
-        assert sorted(set(steps)) == ([3, 5, 10] if level == 0 else [5, 10])
+        assert sorted(set(steps)) == [5, 10]  # early stops of all levels have the same choice
 
 
 def test_replicates_share_nothing(finished):

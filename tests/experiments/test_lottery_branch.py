@@ -1,6 +1,7 @@
 """Branches: what they start from, what they leave alone, and what they refuse."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -202,6 +203,7 @@ def test_a_branch_without_parent_makes_one(tmp_path, config_file):
         (["branch.name=retrain", "changes=data.nam=digits"], "did you mean 'data.name'"),
         (["parent=nowhere"], "parent: there is no run in nowhere"),
         (["branch.name=prune_early", "branch.options.step=3ep"], "3ep comes after 2ep, the end"),
+        (["branch.name=prune_early", "branch.options.step=3"], "options.step: .*'500it', got '3'"),
         (["branch.name=oneshott"], "did you mean 'oneshot'"),
         (["branch.name=change_depth", "branch.options.depth=21"], "6n\\+2"),
         (["branch.name=oneshot", "branch.options.strategy=snipp"], "strategy"),
@@ -279,6 +281,17 @@ def test_a_branch_that_cannot_be_does_not_make_its_parent(config_file, tmp_path,
         assert run.main(words) == 2
         assert message in capsys.readouterr().err
         assert not workdir.exists()
+
+
+def test_a_damaged_parent_is_one_line(parent, config_file, tmp_path, capsys):
+    broken = tmp_path / "parent"
+    shutil.copytree(parent, broken)
+    flags = [f"--config.parent={broken}", "--config.levels=1", "--workdir", str(tmp_path / "run")]
+    for damage in (lambda file: file.write_bytes(b"no tensors"), lambda file: file.unlink()):
+        damage(part(broken, 0, 1) / "mask.safetensors")
+        assert run.main(["--config", str(config_file), *flags]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "replicate_0/level_1/mask.safetensors" in line
 
 
 def test_changes_take_lists():
