@@ -7,11 +7,12 @@ Nothing in a file is executed: .safetensors, or PyTorch files by ``weights_only`
 
 import argparse
 import dataclasses
+import itertools
 import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from ntk_prune.types import Params, State
 PYTORCH = (".pth", ".pt", ".tar", ".bin", ".ckpt")
 WRAPPERS = ("state_dict", "model", "teacher", "student")
 """Under which of a checkpoint's keys the tensors may lie; the first one counts."""
+
+HINT = "a file of another network or publisher? See weights_source, and the network's options"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,21 +101,27 @@ def load(
             tensors, wanted, statistics, lambda module: prefix + imagenet_resnet_name(module)
         )
     except ValueError as error:
-        raise ValueError(f"{path} as {source}: {error}") from None
+        raise ValueError(f"{path} as {source}: {error}; {HINT}") from None
     return _replaced(params, new_params), _replaced(state, new_state)
 
 
-def _prefix(names: Iterable[str], source: str) -> str:
+def _prefix(names: Collection[str], source: str) -> str:
     """What stands before the backbone's names in a file: before its first kernel's name.
 
     >>> _prefix(["epoch", "module.encoder_q.conv1.weight"], "moco_v2")
     'module.encoder_q.'
     """
-    first = re.compile(rf"({SOURCES[source].prefix})conv1\.weight")
-    for name in names:
-        if match := first.fullmatch(name):
-            return match[1]
-    raise ValueError(f"no backbone there: nothing is called {first.pattern}")
+    matches = {
+        publisher: match[1]
+        for publisher, published in SOURCES.items()
+        for name in names
+        if (match := re.fullmatch(rf"({published.prefix})conv1\.weight", name))
+    }
+    if source in matches:
+        return matches[source]
+    first = ", ".join(itertools.islice(names, 3)) or "nothing"
+    fits = f"its names are those of {' or '.join(matches)}" if matches else f"it has {first}, ..."
+    raise ValueError(f"no backbone there: {fits}")
 
 
 def _replaced(tree: Any, new: Any) -> Any:
@@ -157,6 +166,9 @@ def _read_torch(path: Path) -> Any:
             f"reading {path} needs PyTorch: pip install 'ntk_prune[torch]', or save it as "
             ".safetensors where PyTorch is"
         ) from None
+    with open(path, "rb") as file:
+        if file.read(2) not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise ValueError("not a PyTorch file: neither a .zip archive nor a pickle")
     if _is_torchscript(path):
         raise ValueError(
             "a TorchScript program, which is not run here; where you trust it, keep its tensors: "

@@ -17,6 +17,8 @@ from ntk_prune.types import Params, State
 ModuleName = Callable[[str], str]
 """``'blocks_3/shortcut_conv' -> 'blocks.3.shortcut.0'``: our module -> the PyTorch module."""
 
+NAMED = 10  # problems of each kind in an error: those of another network are hundreds
+
 _LEAVES = {
     "kernel": "weight",
     "scale": "weight",
@@ -76,7 +78,7 @@ def from_torch(
 
     ``params`` and ``state`` may be ``jax.eval_shape`` of the model's ``init``. Counters
     (``num_batches_tracked``) are left out. Raises one ValueError naming the missing tensors, those
-    not used, and those whose shape does not fit.
+    not used, and those whose shape does not fit or that are not finite.
     """
     used: set[str] = set()
     misshapen: list[str] = []
@@ -92,6 +94,8 @@ def from_torch(
             misshapen.append(
                 f"{name}: shape {array.shape} does not fit a layer of shape {like.shape}"
             )
+        elif not np.isfinite(array).all():
+            misshapen.append(f"{name}: not finite")
         return fitting
 
     taken = jax.tree_util.tree_map_with_path(take, {"params": params, "state": state})
@@ -109,14 +113,21 @@ def torch_name(key_path, module_name: ModuleName) -> str:
 def check_names(expected: Iterable[str], given: Iterable[str], others: Iterable[str] = ()) -> None:
     """Raise ValueError naming what is missing from ``given`` and what nobody asked for.
 
-    ``others`` are problems that come as sentences, named with them.
+    ``others`` are problems that come as sentences, named with them. Of each kind the first
+    ``NAMED`` are named and the rest counted.
     """
     expected = set(expected)
     given = {name for name in given if not name.endswith("num_batches_tracked")}
     problems = [
-        f"{word}: {', '.join(sorted(names))}"
+        f"{word}: {', '.join(_first(sorted(names)))}"
         for word, names in (("missing", expected - given), ("not used", given - expected))
         if names
     ]
-    if problems := [*problems, *others]:
+    if problems := [*problems, *_first(list(others))]:
         raise ValueError("; ".join(problems))
+
+
+def _first(problems: list[str]) -> list[str]:
+    """The first ``NAMED``, and how many more there are."""
+    more = len(problems) - NAMED
+    return [*problems[:NAMED], f"and {more} more"] if more > 0 else problems
