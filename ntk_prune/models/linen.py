@@ -5,6 +5,7 @@ symmetric padding, batch norm with eps 1e-5 whose running variance takes N-1, ke
 Kaiming normal with fan-in.
 """
 
+import dataclasses
 import functools
 import inspect
 import math
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ntk_prune.gates import PLAIN
+from ntk_prune.gates import PLAIN, Open
 from ntk_prune.models.convolution import convolve
 from ntk_prune.types import Activation, Array, Key, Model, Params, State
 
@@ -184,7 +185,8 @@ def model(module: nn.Module) -> Model:
 
     A module without batch norm may leave out any of the first three keywords, a module that is
     not piecewise linear the last. ``state`` holds every collection but ``params``; logits come back
-    in at least float32.
+    in at least float32. Sums over paths are made in the type of their inputs and weights, whatever
+    ``dtype`` the module, or a module that is its field, computes in.
     """
     accepted = inspect.signature(type(module).__call__).parameters
     return Model(
@@ -224,7 +226,21 @@ def _apply(
     mode: dict[str, Any] = {"train": train, "momentum": momentum, "axis_name": axis_name}
     mode["activation"] = PLAIN if activation is None else activation
     mode = {k: v for k, v in mode.items() if k in accepted}
+    if isinstance(activation, Open):
+        module = _following_inputs(module)
     mutable = list(state) if train else []
     logits, new = module.apply({"params": params, **state}, x, mutable=mutable, **mode)
     new = new if train else state
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), dict(new)
+
+
+def _following_inputs(module: nn.Module) -> nn.Module:
+    """``module`` without a compute type, and those that are its fields."""
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(module):
+        value = getattr(module, field.name) if field.init else None
+        if field.name == "dtype":
+            changes["dtype"] = None
+        elif isinstance(value, nn.Module) and field.name != "parent":
+            changes[field.name] = _following_inputs(value)
+    return module.clone(**changes)

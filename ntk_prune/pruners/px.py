@@ -20,8 +20,8 @@ Differs:
   others, biases are dropped, and a max pool passes its recorded winner in the activations and sums
   its window in the path values, because every entry of a window is on a path;
 - the path values are computed for one example, not repeated for a batch, and in float64, since the
-  activations grow like the fan-in to the power of the depth. A network whose ``dtype`` is set
-  computes in that. Scores are normalised, ranks unchanged.
+  activations grow like the fan-in to the power of the depth, whatever type the network computes in
+  (the gates are its own). Scores are normalised, ranks unchanged.
 """
 
 import functools

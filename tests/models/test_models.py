@@ -10,6 +10,7 @@ from flax import linen as nn
 from tiny_models import TINY, images, variables
 
 from ntk_prune import masks
+from ntk_prune.gates import Open
 from ntk_prune.models import (
     MODELS,
     BatchNorm,
@@ -181,6 +182,21 @@ def test_bfloat16_computes_low_and_keeps_parameters_high(name):
     low, _ = jax.jit(functools.partial(LOW[name].apply, train=False))(params, state, x)
     exact, _ = jax.jit(functools.partial(TINY[name][0].apply, train=False))(params, state, x)
     assert 0 < np.abs(low - exact).mean() < 0.05 * np.abs(exact).mean()
+
+
+@pytest.mark.parametrize("name", [name for name in LOW if name != "vit"])
+def test_sums_over_paths_do_not_see_the_compute_type(name):
+    with jax.enable_x64(True):
+        params, state = variables(name, np.float64)
+        x = np.ones_like(images(name, dtype=np.float64))[:1]
+        low, exact = (
+            jax.jit(functools.partial(network.apply, train=False, activation=Open()))(
+                params, state, x
+            )[0]
+            for network in (LOW[name], TINY[name][0])
+        )
+        assert low.dtype == np.float64
+        np.testing.assert_array_equal(low, exact)
 
 
 @pytest.mark.parametrize(
