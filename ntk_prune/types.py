@@ -5,7 +5,7 @@ exactly one array per parameter array, of its shape, and no ``None`` leaves.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
@@ -21,10 +21,23 @@ Mask = Any  # bool arrays with the treedef of Params; True = kept, always True w
 Scores = Any  # float arrays with the treedef of Params; larger = keep, 0 where not prunable
 
 
+class Stack(Protocol):
+    """``[n, B, ...]`` inputs, arrays once some are taken: ``x[i]``. Any array is one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
 class Batch(NamedTuple):
     """A stack of ``n`` batches: ``x [n, B, ...]`` float inputs, ``y [n, B]`` integer labels."""
 
-    x: Array
+    x: Stack
     y: Array
 
 

@@ -36,7 +36,7 @@ def saliency(model: Model, params: Params, state: State, mask: Mask, batches: Ba
     """The scores, not normalised. Raises ValueError unless there is one label per example."""
     if batches.y.ndim != 2:
         raise ValueError(f"pxact needs one label per example: y [n, B], got {batches.y.shape}")
-    x = batches.x.reshape(-1, *batches.x.shape[2:])
+    x = jnp.concatenate(list(batches.x))
     squares = squared_gradients(model, params, x, batches.y.ravel(), state=state, mask=mask)
     return _times_square(masks.apply(params, mask), squares)
 

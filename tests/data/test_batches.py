@@ -88,6 +88,24 @@ def test_whole_set_is_a_permutation_and_keys_matter():
     assert not np.array_equal(x, other)
 
 
+def test_images_stay_bytes_until_they_are_taken():
+    taken = []
+
+    def count(x):
+        taken.append(x.shape)
+        return prepare(x)
+
+    x, _ = data.score_batches(KEY, Y, lambda i: (X[i], Y[i]), 30, 6, count)
+    taken.clear()  # of the shape
+    assert (x.shape, x.ndim, len(x)) == ((5, 6, 1, 1, 1), 5, 5)
+    assert taken == []
+    first = next(iter(x))
+    assert taken == [(6, 1, 1, 1)]
+    np.testing.assert_array_equal(x[0, :1], first[:1])
+    np.testing.assert_array_equal(x[np.array([1, 0])][1], first)
+    np.testing.assert_array_equal(np.asarray(x)[0], first)
+
+
 def test_real_images_are_normalised():
     digits = data.load("digits")
     normalise = data.normalise(digits.mean, digits.std)
@@ -95,7 +113,7 @@ def test_real_images_are_normalised():
         KEY, digits.y_train, digits.examples, 20, 10, normalise, balanced=True
     )
     assert x.shape == (2, 10, 8, 8, 1)
-    assert float(x.min()) == pytest.approx(-digits.mean[0] / digits.std[0], rel=1e-5)
+    assert float(np.min(x)) == pytest.approx(-digits.mean[0] / digits.std[0], rel=1e-5)
 
 
 @pytest.mark.parametrize(
