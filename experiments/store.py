@@ -65,6 +65,8 @@ class Store:
         if not self.has("config.json"):
             return
         changes = differences(self.read_json("config.json"), self.config)
+        # Of another protocol everything differs, which would say nothing.
+        changes = [c for c in changes if c.startswith("protocol: ")] or changes
         if changes:
             raise UserError(
                 f"{self.path} holds another config ({'; '.join(changes)}); "

@@ -83,7 +83,7 @@ def score_batches(
     config: PruneConfig | StrategyConfig, images: DataConfig, seed: int, dataset: Data
 ) -> Batch:
     """The normalised training images, not augmented, that the criterion sees."""
-    with user_errors("prune"):
+    with user_errors(config.section):
         return data.score_batches(
             stream(seed, "score"),
             dataset.num_train if dataset.y_train is None else dataset.y_train,

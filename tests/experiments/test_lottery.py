@@ -185,6 +185,12 @@ def test_levels_that_keep_nothing_are_refused(tmp_path, capsys, strategy):
     assert not (tmp_path / "run").exists()
 
 
+def test_too_many_examples_are_refused_by_the_name_of_the_section(tmp_path, capsys):
+    words = ["--config.strategy.num_examples=5000", "--workdir", str(tmp_path / "run")]
+    assert run.main(["--config", "tests/experiments/lottery_problem.py", *words]) == 2
+    assert "error: strategy: 5000 examples wanted" in capsys.readouterr().err
+
+
 def test_an_unknown_name_in_a_stored_config_is_named():
     stored = to_dict(get_config())
     stored["strategy"]["name"] = "snipp"

@@ -38,6 +38,14 @@ def test_another_config_is_refused_with_the_difference(tmp_path):
         pass
 
 
+def test_another_protocol_is_the_only_difference_that_is_shown(tmp_path):
+    with Store(tmp_path, CONFIG).claimed():
+        pass
+    message = r"another config \(protocol: 'prune_and_train' there, 'train' now\)"
+    with pytest.raises(UserError, match=message):
+        _ = Store(tmp_path, cli.load("configs/train_lenet_digits.py")).done
+
+
 def test_a_second_process_is_refused(tmp_path):
     code = (
         "import sys; from experiments import cli; from experiments.store import Store\n"
