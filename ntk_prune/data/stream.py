@@ -70,6 +70,7 @@ class Stream:
     resize: Resize
     num_workers: int = 0
     y_train: np.ndarray | None = None
+    _idle: dict[int, Iterator] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
         if len(self.classes) != self.num_classes:
@@ -112,13 +113,23 @@ class Stream:
         return self._read(batches[start_step:])
 
     def test_batches(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """``x``, ``y`` and ``weight float32 [B]``: every test image once, 0 for what fills up."""
-        resized = functools.partial(_resized, self.resize)
-        examples = _grain().MapDataset.source(self.test).map(resized)
-        for x, y in self._read(examples.batch(batch_size)):
+        """``x``, ``y`` and ``weight float32 [B]``: every test image once, 0 for what fills up.
+
+        Processes that have made all batches wait for the next call: they take seconds to start.
+        """
+        reader = self._idle.pop(batch_size, None)
+        if reader is None:
+            resized = functools.partial(_resized, self.resize)
+            examples = _grain().MapDataset.source(self.test).map(resized)
+            passes = None if self.num_workers else 1
+            reader = self._read(examples.batch(batch_size).repeat(passes))
+        for _ in range(-(-self.num_test // batch_size)):
+            x, y = next(reader)
             weight = (np.arange(batch_size) < len(x)).astype(np.float32)
             rows = np.minimum(np.arange(batch_size), len(x) - 1)
             yield x[rows], y[rows], weight
+        if self.num_workers:
+            self._idle[batch_size] = reader
 
     def examples(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The training images and labels at ``index``, transformed as in testing."""

@@ -94,6 +94,18 @@ def test_workers_read_every_test_example(batch_size):
     assert not multiprocessing.active_children()
 
 
+def test_workers_wait_for_the_next_evaluation(monkeypatch):
+    read, started = Stream._read, []
+    monkeypatch.setattr(Stream, "_read", lambda *args: started.append(1) or read(*args))
+    made = stream(num_workers=1)
+    first, again = list(made.test_batches(3)), list(made.test_batches(3))
+    assert len(started) == 1
+    assert_equal(again, first)
+    next(made.test_batches(3))  # the rest is not taken: nobody else may get it
+    assert_equal(list(made.test_batches(3)), first)
+    assert len(started) == 2
+
+
 def test_every_epoch_is_another_permutation():
     epochs = labels(take(stream().train_batches(0, 4), 15)).reshape(5, 12)
     np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(12), (5, 1)))
