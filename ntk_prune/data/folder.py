@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ntk_prune.data.cache import Arrays, Listing, cached
 from ntk_prune.data.dataset import Dataset, check_image_size, from_arrays
@@ -166,5 +166,7 @@ def rgb(encoded: bytes) -> Image.Image:
             if image.mode.startswith(("I", "F")):  # Pillow would clip 16 bits to 8
                 raise ValueError(f"mode {image.mode} has more than 8 bits a channel")
             return image.convert("RGB")
+    except UnidentifiedImageError:  # whose words are an address in memory
+        raise ValueError(f"{len(encoded)} bytes that are no image of a known format") from None
     except (SyntaxError, Image.DecompressionBombError) as error:  # what Pillow says of broken PNGs
         raise ValueError(str(error)) from error

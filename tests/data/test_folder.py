@@ -114,7 +114,7 @@ def empty(path):
         (
             lambda r: (r / "train" / "ant" / "5.png").write_bytes(b"no image"),
             ValueError,
-            "cannot decode image .*/train/ant/5.png",
+            "cannot decode image .*/train/ant/5.png: 8 bytes that are no image",
         ),
         (
             lambda r: Image.fromarray(np.zeros((4, 4), np.uint16)).save(r / "test/ant/5.png"),
