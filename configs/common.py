@@ -86,22 +86,27 @@ PRETRAINED = {
 }
 
 
-def pretrained_resnet50(preset: str, dataset: str, prune: PruneConfig) -> PruneAndTrain:
+def pretrained_resnet50(
+    preset: str, dataset: str, prune: PruneConfig, augment: Any
+) -> PruneAndTrain:
     """A pretrained ResNet-50 at 224 pixels, pruned and fine-tuned: 182 epochs, lr 0.1 dropped at
     91 and 136. ``preset`` chooses the weights, see ``PRETRAINED``."""
     weights, source, network = PRETRAINED[preset]
     return PruneAndTrain(
         model=dataclasses.replace(model(network), weights=weights, weights_source=source),
-        data=DataConfig(dataset, augment="crop_flip", input_size=224),
+        data=DataConfig(dataset, augment=augment, input_size=224),
         prune=prune,
         train=TrainConfig(duration="182ep", drops=("91ep", "136ep"), batch_size=256),
     )
 
 
-def pretrained(preset: str, dataset: str, prune: PruneConfig) -> PruneAndTrain:
+def pretrained(
+    preset: str, dataset: str, prune: PruneConfig, augment: str = "crop_flip"
+) -> PruneAndTrain:
     """The preset by name: the weights that the paper has for classification, or ``smoke``."""
     presets = {
-        name: pretrained_resnet50(name, dataset, prune) for name in ("paper", "moco", "clip")
+        name: pretrained_resnet50(name, dataset, prune, augment)
+        for name in ("paper", "moco", "clip")
     }
     return pick(preset, **presets, smoke=smoke(presets["paper"]))
 

@@ -2,9 +2,9 @@
 
 source    the code of arXiv 2406.01820 after the paper; no published numbers. 90 epochs, batches
           of 64, lr 5e-5 dropped at 30, 60 and 80, squared error to the one-hot labels under a
-          ridge-regression head (weight 1) that stays as it is fitted, batch norm frozen. There
-          training and testing both draw from ImageNet's validation images: prepare an image folder
-          train/<class>/, test/<class>/ of ten classes as you see fit
+          ridge-regression head (weight 1) that stays as it is fitted, batch norm frozen; crops
+          and colours as on ImageNet. There training and testing both draw from its validation
+          images: prepare a folder train/<class>/, val/<class>/ of ten classes as you see fit
 command   python -m experiments.run --config configs/px_resnet50_imagenet10.py
           --config.data.data_dir=DIR --config.model.weights=FILE
 presets   :smoke (under a minute, embedded digits, new weights)
@@ -22,7 +22,7 @@ def get_config(preset: str = "paper") -> Transfer:
     file, source, network = common.PRETRAINED["paper"]
     paper = Transfer(
         model=dataclasses.replace(common.model(network), weights=file, weights_source=source),
-        data=DataConfig("folder", image_size=224, augment="crop_flip"),
+        data=DataConfig("imagenet_folder", augment="moco"),
         prune=common.px(0.8**10, 10, 100),
         train=TrainConfig(
             duration="90ep",
