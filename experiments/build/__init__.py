@@ -5,6 +5,8 @@ Whatever can be missing or wrong fails here, before a run writes anything.
 
 from typing import NamedTuple
 
+import jax
+
 from experiments.build.images import Data, example, inputs, load_data, load_images, score_batches
 from experiments.build.network import (
     check_paths,
@@ -73,5 +75,7 @@ def setup(config: PruneAndTrain) -> Setup:
         check_paths(pruner, model, shape)
     with user_errors("train"):
         made = make_training(config.train, config.data, config.seed, dataset, model)
+        params, _ = jax.eval_shape(model.init, jax.random.key(0), shape)
+        jax.eval_shape(made.optimizer.init, params)
     batches = score_batches(config.prune, config.data, config.seed, dataset) if pruner else None
     return Setup(dataset, model, shape, pruner, batches, made)

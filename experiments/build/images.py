@@ -22,13 +22,18 @@ Data = data.Dataset | data.Stream
 
 
 def load_data(config: DataConfig) -> Data:
-    """The data set of a config."""
+    """The data set of a config. ValueError for options that its kind of set does not have."""
     if config.name in data.STREAMS:
+        for field in ("channels", "cache_dir"):
+            if (value := getattr(config, field)) is not None:
+                raise ValueError(
+                    f"{field}={value}: {config.name} is streamed, in colour, uncached: drop it"
+                )
         return data.open_stream(
             config.name,
             data_dir=config.data_dir,
             image_size=config.image_size,
-            augment=None if config.augment == "none" else config.augment,
+            augment=config.augment,
             num_workers=config.num_workers,
         )
     return data.load(

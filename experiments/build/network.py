@@ -1,6 +1,9 @@
 """The network of a config, its first weights, and what prunes it."""
 
+from pathlib import Path
+
 import jax
+import numpy as np
 
 from experiments.build.images import Data
 from experiments.config import ModelConfig, PruneConfig
@@ -13,10 +16,33 @@ from ntk_prune.types import Array, Key, Model, Params, Pruner, State
 
 
 def make_model(config: ModelConfig, dataset: Data, image: Array) -> Model:
-    """The network with as many outputs as the data has classes, tried on one image's shape."""
+    """The network with as many outputs as the data has classes, tried on one image's shape.
+
+    ValueError if its outputs do not fit the labels, FileNotFoundError if its weights are not there.
+    """
+    if config.weights is not None and not Path(config.weights).is_file():
+        raise FileNotFoundError(f"weights: no such file: {config.weights}")
     model = MODELS[config.name](**vars(config.options), num_classes=dataset.num_classes)
-    jax.eval_shape(model.init, jax.random.key(0), image)
+
+    def outputs(key: Key) -> Array:
+        return model.apply(*model.init(key, image), image, train=False)[0]
+
+    given = jax.eval_shape(outputs, jax.random.key(0)).shape[1:-1]
+    wanted = dataset.examples(np.arange(1))[1].shape[1:]
+    if given != wanted:
+        raise ValueError(
+            f"{config.name} gives {_labels(given)}, but {dataset.name} has {_labels(wanted)}"
+        )
     return model
+
+
+def _labels(places: tuple[int, ...]) -> str:
+    """``one label an image``, ``a label for each of 33x33 pixels``."""
+    return (
+        f"a label for each of {'x'.join(map(str, places))} pixels"
+        if places
+        else ("one label an image")
+    )
 
 
 def initialise(config: ModelConfig, key: Key, model: Model, image: Array) -> tuple[Params, State]:

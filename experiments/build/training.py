@@ -46,6 +46,10 @@ def make_training(
     devices = choose_devices(config.num_devices)
     training.check_batch_size(config.batch_size, len(devices))
     steps_per_epoch = dataset.num_train // config.batch_size
+    if steps_per_epoch == 0:
+        raise ValueError(
+            f"batch_size {config.batch_size} is more than the {dataset.num_train} training images"
+        )
     num_steps = steps(config.duration, steps_per_epoch)
     learning_rate = make_learning_rate(config, steps_per_epoch)
     optimizer = make_optimizer(config, learning_rate)

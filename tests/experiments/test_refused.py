@@ -1,0 +1,52 @@
+"""What does not fit is one line that says what to do, before a run writes anything."""
+
+import pytest
+
+from experiments import run
+
+SEGMENTATION, IMAGES = "configs/px_deeplab_voc2012.py:smoke", "configs/px_resnet20.py:smoke"
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        (
+            SEGMENTATION,
+            ["model.name=imagenet_resnet", "model.options.depth=18"],
+            "model: imagenet_resnet gives one label an image, but digits_segmentation has a label "
+            "for each of 32x32 pixels",
+        ),
+        (
+            SEGMENTATION,
+            ["data.input_size=48"],
+            "model: deeplab gives a label for each of 48x48 pixels, but digits_segmentation has a "
+            "label for each of 32x32 pixels",
+        ),
+        (
+            IMAGES,
+            ["model.name=deeplab", "model.options.depth=18", "model.options.width=4"],
+            "model: deeplab gives a label for each of 16x16 pixels, but digits has one label",
+        ),
+        (SEGMENTATION, ["prune.name=pxact"], "prune.name: expected another: it takes one label"),
+        (SEGMENTATION, ["train.module_rates=bakbone=0.1"], "no parameter lies under 'bakbone'"),
+        (SEGMENTATION, ["data.channels=1"], "data: channels=1: digits_segmentation is streamed"),
+        (SEGMENTATION, ["data.cache_dir=x"], "data: cache_dir=x: digits_segmentation is streamed"),
+        (
+            IMAGES,
+            ["train.batch_size=1440"],
+            "batch_size 1440 is more than the 1437 training images",
+        ),
+        (
+            "configs/px_resnet50_cifar10.py:smoke",
+            ["model.weights=resnet50.pth"],
+            "model: weights: no such file: resnet50.pth",
+        ),
+    ],
+)
+def test_refused_in_one_line(config, changes, message, tmp_path, capsys):
+    words = ["--config", config, "--workdir", str(tmp_path / "run")]
+    assert run.main([*words, *(f"--config.{change}" for change in changes)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
