@@ -18,7 +18,7 @@ import optax
 from experiments import build
 from experiments.config import Replicated
 from experiments.errors import user_errors
-from experiments.records import final_numbers, log_epoch
+from experiments.records import final_numbers, log_epoch, log_test
 from experiments.store import Store
 from ntk_prune import masks, training
 from ntk_prune.checkpoint import Checkpoints
@@ -170,8 +170,9 @@ def _train_together(
     with Checkpoints(directory) as checkpoints:
         if checkpoints.latest_step() is not None:
             state = checkpoints.restore(state)
-        for network in networks:
+        for network, start in zip(networks, starts, strict=True):
             network.store.rewind_log(int(state.step[0]))
+            _record_start(made, network.store, start)
         for epoch in _epochs(made, state, stops):
             state = epoch.state
             for r, network in enumerate(networks):
@@ -205,14 +206,21 @@ def _keep(store: Store, keep: Mapping[int, str], state: TrainState) -> None:
         save_state(store, name, state)
 
 
+def _record_start(made: build.Training, store: Store, start: TrainState) -> None:
+    """Log what the test set says of a network before its training, unless that is logged: the
+    levels of a lottery are compared by when they learn, and all begin at the rewind step."""
+    if not store.logged("test/accuracy"):
+        step = int(start.step)
+        test = made.evaluate(start.params, start.state)
+        log_test(store, step, step / made.feed.steps_per_epoch, test)
+
+
 def _record(
     made: build.Training, store: Store, epoch: training.Epoch, r: int, keep: Mapping[int, str]
 ) -> None:
     """Log what network ``r`` learnt in an epoch and what the test set says of it."""
     state = _one(epoch.state, r)
     _keep(store, keep, state)
-    if epoch.step % made.feed.steps_per_epoch and epoch.step != made.num_steps:
-        return  # only cut here: what is measured at other steps than elsewhere compares badly
     test = made.evaluate(state.params, state.state)
     log_epoch(store, epoch, epoch.loss[r], epoch.accuracy[r], test, networks=len(epoch.loss))
 

@@ -20,10 +20,15 @@ def log_epoch(
         "train/learning_rate": epoch.learning_rate,
     }
     speed = {"images_per_second": epoch.images_per_second}
-    tested = {f"test/{name}": value for name, value in test.items() if name != "n"}
     store.log(epoch.step, epoch.epoch, learnt)
-    store.log(epoch.step, epoch.epoch, tested, n=test["n"])
+    log_test(store, epoch.step, epoch.epoch, test)
     store.log(epoch.step, epoch.epoch, speed, file="timing", **about)
+
+
+def log_test(store: Store, step: int, epoch: float, test: dict[str, float]) -> None:
+    """Log what the test set says of a network."""
+    tested = {f"test/{name}": value for name, value in test.items() if name != "n"}
+    store.log(step, epoch, tested, n=test["n"])
 
 
 def final_numbers(store: Store, final: TrainState, evaluate: Evaluate) -> dict[str, Any]:
