@@ -107,7 +107,7 @@ def randomly_reinitialise(from_step_zero: bool = False) -> Branch:
         params, state = lottery.randomly_reinitialise(
             origin.key("init"), origin.model, origin.example, mask
         )
-        return _anew(origin, params, state, mask, from_step_zero)
+        return origin.rewound(_anew(origin, params, state, mask, from_step_zero), mask)
 
     return Branch(start)
 
@@ -220,19 +220,18 @@ def change_depth(
         # A shuffled mask keeps weights that the ticket lost, so the dense ones are copied.
         source = origin.rewind_point if shuffle_copies else origin.ticket
         key = origin.key("mask") if shuffle_copies else None
-        return _anew(
-            origin,
-            lottery.change_depth(source.params, depth, mapping),
-            {k: lottery.change_depth(tree, depth, mapping) for k, tree in source.state.items()},
-            lottery.change_depth(origin.ticket.mask, depth, mapping, key),
-        )
+        mask = lottery.change_depth(origin.ticket.mask, depth, mapping, key)
+        params = lottery.change_depth(source.params, depth, mapping)
+        state = {k: lottery.change_depth(tree, depth, mapping) for k, tree in source.state.items()}
+        deeper = _anew(origin, params, state, mask)
+        return origin.rewound(deeper, mask) if shuffle_copies else deeper
 
-    def deeper(parent: Architecture) -> Architecture:
+    def adapt(parent: Architecture) -> Architecture:
         if parent.name != "resnet":
             raise ValueError(f"the depth is changed of CIFAR ResNets, not of {parent.name}")
         return Architecture("resnet", {**parent.options, "depth": depth})
 
-    return Branch(start, adapt=deeper)
+    return Branch(start, adapt=adapt)
 
 
 def linear_connectivity(

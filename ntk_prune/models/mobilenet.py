@@ -74,6 +74,4 @@ def mobilenet_v1(width: float = 1.0, num_classes: int = 10, dtype: Dtype = None)
         num_classes: Number of outputs.
         dtype: Compute type; parameters stay float32.
     """
-    if width <= 0:
-        raise ValueError(f"the width of MobileNet is a positive factor, got {width}")
     return model(MobileNet(width, num_classes, dtype))

@@ -74,6 +74,31 @@ def test_reinitialised_networks_have_the_mask_and_other_weights(parent, branch):
     assert not same(*replicates)
 
 
+@pytest.fixture(scope="module")
+def rescaled(tmp_path_factory):
+    words = ("levels=1", "strategy.name=random_rescale_global")
+    return lottery(tmp_path_factory.mktemp("branches") / "rescaled", *words, preset="resnet")
+
+
+def test_what_is_drawn_anew_is_rescaled_as_the_strategy_says(rescaled, residual, branch):
+    plain, scaled = (branch(p, "randomly_reinitialise") for p in (residual, rescaled))
+    starts = [load(part(d, 0, 1), "rewind")["params"] for d in (plain, scaled)]
+    a, b = (dict(masks.leaves(start))["fc/kernel"] for start in starts)
+    both_kept = (a != 0) & (b != 0)
+    density = masks.density(load(part(scaled, 0, 1), "mask"))
+    np.testing.assert_allclose(b[both_kept], a[both_kept] / np.sqrt(density), rtol=1e-6)
+
+    options = [f"branch.options.{word}" for word in ("depth=14", "shuffle_copies=True")]
+    child = branch(rescaled, "change_depth", *options)
+    start, mask = (load(part(child, 0, 1), name) for name in ("rewind", "mask"))
+    dense = load(part(rescaled, 0, 0), "rewind")["params"]["blocks_0"]
+    kept_dense = jax.tree.map(lambda p, m: p * m, dense, mask["blocks_0"])
+    for (_, w), (_, p) in zip(
+        masks.leaves(start["params"]["blocks_0"]), masks.leaves(kept_dense), strict=True
+    ):
+        np.testing.assert_allclose(w, p / np.sqrt(masks.density(mask)), rtol=1e-6)
+
+
 def test_another_seed_of_the_branch_draws_other_weights(parent, branch):
     found = [branch(parent, "randomly_reinitialise", f"seed={seed}") for seed in (0, 1)]
     assert not same(*(load(part(d, 0, 1), "rewind")["params"] for d in found))

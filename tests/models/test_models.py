@@ -211,7 +211,9 @@ def test_sums_over_paths_do_not_see_the_compute_type(name):
         (lambda: clip_resnet(18), "depth 50 or 101, got 18"),
         (lambda: clip_resnet(width=5), "must be even, got 5"),
         (lambda: deeplab(output_stride=32), "output stride of DeepLab is 8 or 16, got 32"),
-        (lambda: mobilenet_v1(0.0), "positive factor, got 0.0"),
+        (lambda: mobilenet_v1(0.0), "width must be positive, got 0.0"),
+        (lambda: resnet(20, width=0), "width must be positive, got 0"),
+        (lambda: mlp(num_classes=0), "num_classes must be positive, got 0"),
         (lambda: vit(width=100, heads=3), "100 does not divide by 3"),
     ],
 )
