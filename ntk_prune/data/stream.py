@@ -8,7 +8,9 @@ import atexit
 import dataclasses
 import functools
 import gc
+import multiprocessing
 import os
+import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -151,12 +153,25 @@ class Stream:
         dataset = batches.to_iter_dataset(options)
         if self.num_workers:
             workers = grain.MultiprocessingOptions(self.num_workers, per_worker_buffer_size=1)
-            dataset = dataset.mp_prefetch(workers)
+            dataset = dataset.mp_prefetch(workers, _end_with_parent)
         reader = _batches(dataset)
         _READERS.add(reader)
         atexit.unregister(_close_readers)
         atexit.register(_close_readers)  # again, to come before the exit of multiprocessing
         return reader
+
+
+def _end_with_parent(index: int, count: int) -> None:
+    """A worker ends when its parent does, killed too; else it would wait for ever."""
+    del index, count
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _batches(dataset: Any) -> Generator[tuple[np.ndarray, np.ndarray]]:

@@ -5,6 +5,8 @@ import itertools
 import multiprocessing
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,6 +192,38 @@ def test_a_reader_left_open_leaks_nothing_at_exit(tmp_path):
     script.write_text(LEFT_OPEN)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert done.stderr == ""  # grain and multiprocessing complain of what is left
+
+
+KILLED = """
+import multiprocessing, os, signal
+from ntk_prune import data
+if __name__ == "__main__":
+    batches = data.open_stream("digits_segmentation", num_workers=2).train_batches(0, 16)
+    next(batches)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_a_process_that_was_killed(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    with open(tmp_path / "pids", "w") as file:  # a pipe would stay open as long as they live
+        subprocess.run([sys.executable, script], stdout=file, stderr=subprocess.DEVNULL)
+    workers = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(workers) == 2
+    deadline = time.monotonic() + 30
+    while any(runs(pid) for pid in workers):
+        assert time.monotonic() < deadline, "workers outlive their killed parent"
+        time.sleep(0.1)
+
+
+def runs(pid):
+    """Whether there is such a process, zombies aside."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("batch_size", [0, 13])
