@@ -54,9 +54,8 @@ def levels(frame: Frame) -> "Figure":
             shift = 1.015 ** (i - (len(looks) - 1) / 2)  # so that intervals do not hide each other
             _line(ax, frame[frame["curve"] == curve], name, scale, look, shift)
         ax.set_ylabel(label)
-        if scale == 100:  # intervals of few replicates may reach beyond what an accuracy can be
-            low, high = ax.get_ylim()
-            ax.set_ylim(max(low, -2), min(high, 102))
+        if scale == 100:
+            panels.within_per_cent(ax)
         density_axis(ax, _densities(frame))
     counts = frame.groupby(["curve", "level"])["replicate"].nunique()
     axes[0, 0].set_title(panels.in_words(counts))

@@ -9,6 +9,7 @@ from experiments.report import style
 from experiments.report.runs import Frame
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Look = dict[str, Any]
@@ -34,6 +35,12 @@ def in_words(counts: Frame) -> str:
     """``n = 3``, or ``n = 2 to 3`` where lines differ."""
     low, high = int(counts.min()), int(counts.max())
     return f"n = {low}" if low == high else f"n = {low} to {high}"
+
+
+def within_per_cent(ax: "Axes") -> None:
+    """Cut the vertical axis at 0 and 100: intervals of few runs may reach beyond."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, -2), min(high, 102))
 
 
 def require(frame: Frame, what: str) -> Frame:

@@ -1,5 +1,7 @@
 """Published curves: what the files say, where they are laid, that they are never taken for runs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from report_runs import write_run
@@ -119,6 +121,12 @@ def test_lines_lie_where_the_numbers_say_under_the_runs(cifar10):
     assert max(line.get_zorder() for line in thin) < min(line.get_zorder() for line in measured)
     texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert "PX paper, Fig. 2, CIFAR-10, ResNet-20, digitised (±0.03)" in texts
+
+
+def test_intervals_do_not_stretch_the_axis_beyond_per_cent(cifar10):
+    ref = dataclasses.replace(reference("px_table1_imagenet_resnet50"), plus_minus={"px": [400, 1]})
+    low, high = accuracy.accuracy_vs_density(runs.find([cifar10]), [ref]).axes[0].get_ylim()
+    assert (low, high) == (-2, 102)
 
 
 def test_only_printed_intervals_are_drawn(cifar10):
