@@ -53,7 +53,7 @@ class DataConfig:
     num_workers: int = 0
     """Processes that read a stream; 0: threads of this one."""
     cache_dir: str | None = None
-    """Where decoded images are cached; None: beside the data, if that can be written."""
+    """Where decoded images are cached (in memory only); None: beside the data, if writable."""
 
     def __post_init__(self):
         choice("data.name", self.name, [*DATASETS, *STREAMS])
