@@ -4,7 +4,7 @@ paper     Frankle and Carbin, ICLR 2019, arXiv 1803.03635: LeNet-300-100, Adam a
           60, a fifth of the weights a level, rewinding to the first step; MNIST there
 command   python -m experiments.run --config configs/lottery_lenet_digits.py
 presets   :smoke (under a minute)
-measured  3 replicates, 360 test images, Student-t 95 %, 3.4 minutes on 2 shared cores of an AMD
+measured  3 replicates, 360 test images, Student-t 95 %, 2.1 minutes on 2 cores of an AMD
           EPYC. With 6.9 % of the weights: tickets 98.98 +- 0.40 %, dense networks
           99.07 +- 0.40 %, reinitialised 98.24 +- 0.40 %, random masks 98.33 % (three times the
           same). Steps to twice the dense networks' least test loss: 307 +- 33 (tickets), 912 +- 325

@@ -42,7 +42,7 @@ def accuracy_vs_density(runs: Sequence[Run], published: Sequence[Reference] = ()
         title = textwrap.fill(f"{data}, {model}, {panels.in_words(group['n'])}", int(13 * width))
         ax.set_title(style.plain(title))
         ax.set_ylabel(tables.heading(measure))
-        panels.within_per_cent(ax)
+        panels.within(ax, 0, 100)
         pruned = group.loc[group["density"] < 1, "achieved"]
         density_axis(ax, [*pruned.dropna(), *(d for r in under for d in r.density)])
     _legends(figure, looks, published_looks, published)

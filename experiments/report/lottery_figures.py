@@ -3,6 +3,7 @@
 Lines are means over the replicates, bars Student-t 95 % intervals (none for one replicate).
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,7 @@ def levels(frame: Frame) -> "Figure":
             shift = 1.015 ** (i - (len(looks) - 1) / 2)  # so that intervals do not hide each other
             _line(ax, frame[frame["curve"] == curve], name, scale, look, shift)
         ax.set_ylabel(label)
-        if scale == 100:
-            panels.within_per_cent(ax)
+        panels.within(ax, 0, 100 if scale == 100 else math.inf)
         density_axis(ax, _densities(frame))
     counts = frame.groupby(["curve", "level"])["replicate"].nunique()
     axes[0, 0].set_title(panels.in_words(counts))
@@ -74,7 +74,7 @@ def curve_looks(frame: Frame) -> dict[str, Look]:
     return {
         name: {
             "color": style.COLORS[i % len(style.COLORS)],
-            "marker": style._MARKERS[i % len(style._MARKERS)],
+            "marker": style.MARKERS[i % len(style.MARKERS)],
             "linestyle": "-",
             "markersize": 3.5,
             "linewidth": 1.2,

@@ -37,10 +37,11 @@ def in_words(counts: Frame) -> str:
     return f"n = {low}" if low == high else f"n = {low} to {high}"
 
 
-def within_per_cent(ax: "Axes") -> None:
-    """Cut the vertical axis at 0 and 100: intervals of few runs may reach beyond."""
+def within(ax: "Axes", least: float, most: float = math.inf) -> None:
+    """Cut the vertical axis at what is possible: intervals of few runs may reach beyond."""
     low, high = ax.get_ylim()
-    ax.set_ylim(max(low, -2), min(high, 102))
+    room = 0.02 * (min(high, most) - max(low, least))  # for a marker on the edge
+    ax.set_ylim(max(low, least - room), min(high, most + room))
 
 
 def require(frame: Frame, what: str) -> Frame:

@@ -35,7 +35,7 @@ COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9",
     "#E69F00", "#7A5195", "#882255", "#332288", "#8C6D31",
 )  # fmt: skip
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 _METHODS = (
     "ntksap", "snip", "synflow", "grasp", "random",
     "magnitude", "itersnip", "px", "pxact", "synflow_l2",
@@ -72,7 +72,7 @@ def line_styles(methods: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, 
         styles[label] = {
             "color": color,
             "linestyle": next(dense_lines) if base == "dense" else _LINES.get(control, "-"),
-            "marker": None if base == "dense" else _MARKERS[index % len(_MARKERS)],
+            "marker": None if base == "dense" else MARKERS[index % len(MARKERS)],
             "markerfacecolor": color if control == "none" else "white",
             "markersize": 4.5,
         }
