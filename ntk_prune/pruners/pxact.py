@@ -15,8 +15,16 @@ import jax.numpy as jnp
 
 from ntk_prune import masks
 from ntk_prune.ntk.squares import squared_gradients
-from ntk_prune.pruners.common import Schedule, Scope, criterion, make_pruner, normalise_like
-from ntk_prune.types import Batch, Mask, Model, Params, Pruner, Scores, State
+from ntk_prune.pruners.common import (
+    Schedule,
+    Scope,
+    accumulate,
+    add,
+    criterion,
+    make_pruner,
+    normalise_like,
+)
+from ntk_prune.types import Array, Batch, Mask, Model, Params, Pruner, Scores, State
 
 
 @criterion
@@ -36,8 +44,11 @@ def saliency(model: Model, params: Params, state: State, mask: Mask, batches: Ba
     """The scores, not normalised. Raises ValueError unless there is one label per example."""
     if batches.y.ndim != 2:
         raise ValueError(f"pxact needs one label per example: y [n, B], got {batches.y.shape}")
-    x = jnp.concatenate(list(batches.x))
-    squares = squared_gradients(model, params, x, batches.y.ravel(), state=state, mask=mask)
+
+    def add_batch(total: Params, x: Array, y: Array) -> Params:
+        return add(total, squared_gradients(model, params, x, y, state=state, mask=mask))
+
+    squares = accumulate(add_batch, params, batches)
     return _times_square(masks.apply(params, mask), squares)
 
 
