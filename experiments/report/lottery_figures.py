@@ -131,8 +131,13 @@ def connectivity(frame: Frame) -> "Figure":
             )
             label = None
     right.set(xlabel="t, from one network to the other", ylabel="test error (%)")
-    right.legend(title="density", fontsize=7, ncols=2)
+    _legend_beside(right, title="density")
     return figure
+
+
+def _legend_beside(ax: "Axes", **kwargs: Any) -> None:
+    """Many levels have many entries, which would hide the lines."""
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), **kwargs)
 
 
 @panels.styled
@@ -141,7 +146,7 @@ def stability(frame: Frame) -> "Figure":
     which ``setting`` names."""
     from matplotlib.ticker import NullLocator
 
-    figure, axes = panels.grid(1, 1, width=5.2, height=3.6)
+    figure, axes = panels.grid(1, 1, width=6.4, height=3.6)
     ax = axes[0, 0]
     lines = list(frame.groupby(["setting", "level"]))
     looks = curve_looks(pd.DataFrame({"curve": range(len(lines))})).values()
@@ -156,13 +161,14 @@ def stability(frame: Frame) -> "Figure":
     ax.set(xlabel="rewind step", ylabel="barrier: rise of the test error (%)")
     first = frame["rewind"][frame["rewind"] > 0].min()
     ax.set_xscale("symlog", linthresh=first)  # from 0 to the first step, then logarithmic
+    ax.set_xlim(left=-0.2 * first if frame["rewind"].min() == 0 else None)
     steps = sorted(frame["rewind"].astype(int).unique())
     ax.set_xticks(steps, map(str, steps))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_title(
         panels.in_words(frame.groupby(["setting", "level", "rewind"])["replicate"].nunique())
     )
-    ax.legend(fontsize=8)
+    _legend_beside(ax)
     return figure
 
 
