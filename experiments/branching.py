@@ -20,7 +20,7 @@ from experiments.store import Store
 from experiments.tickets import Level, Row, Tickets, goal, print_levels, rows
 from ntk_prune import landscape, masks, training
 from ntk_prune.models import MODELS
-from ntk_prune.streams import derived
+from ntk_prune.rng import derived
 from ntk_prune.training import TrainState
 from ntk_prune.types import Array, Params, State
 

@@ -22,7 +22,7 @@ from experiments.records import final_numbers, log_epoch, log_test
 from experiments.store import Store
 from ntk_prune import masks, training
 from ntk_prune.checkpoint import Checkpoints
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 from ntk_prune.training import Evaluate, TrainState
 from ntk_prune.types import Mask
 

@@ -12,7 +12,7 @@ from experiments.networks import Network, Setup, train_all
 from experiments.store import Store
 from experiments.tickets import Tickets
 from ntk_prune import masks
-from ntk_prune.streams import derived
+from ntk_prune.rng import derived
 from ntk_prune.training import TrainState
 
 

@@ -21,7 +21,7 @@ from experiments.origin import Origin
 from experiments.store import Store
 from ntk_prune import lottery, masks
 from ntk_prune.pruners import prune
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 from ntk_prune.training import TrainState
 from ntk_prune.types import Batch, Key, Mask, Params, Pruner, State
 

@@ -12,10 +12,10 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ntk_prune"
 
 # Which packages of ntk_prune each layer may import; itself is always allowed.
-CORE = {"types", "gates", "losses", "masks", "schedules", "streams", "windows"}
+CORE = {"types", "gates", "losses", "masks", "schedules", "rng", "windows"}
 ALLOWED = {
     "types": set(),
-    "streams": set(),
+    "rng": set(),
     "schedules": {"types"},
     "gates": {"types"},
     "losses": {"types"},

@@ -8,7 +8,7 @@ from experiments.config import DataConfig, PruneConfig, StrategyConfig
 from experiments.errors import user_errors
 from experiments.options import choice
 from ntk_prune import data, training
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 from ntk_prune.types import Array, Batch, Key
 
 AUGMENTATIONS: dict[str, data.Augment] = {

@@ -13,7 +13,7 @@ from experiments.build.images import Data, inputs, preparation
 from experiments.config import DataConfig, TrainConfig, parse_duration
 from ntk_prune import data, training
 from ntk_prune.losses import LOSSES
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 from ntk_prune.types import Device, Model
 
 Seeds = tuple[int, ...]

@@ -20,7 +20,7 @@ from experiments.store import Store
 from ntk_prune import masks
 from ntk_prune.models import mlp
 from ntk_prune.pruners import ntksap
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 from ntk_prune.types import Batch, Key, Model
 
 REFERENCE = 1  # folded into the key of the draws that the reference ranking has to itself

@@ -17,7 +17,7 @@ from ntk_prune.models import mlp
 from ntk_prune.ntk.empirical import empirical_ntk
 from ntk_prune.ntk.linearised import gradient_flow
 from ntk_prune.pruners import prune
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 from ntk_prune.types import Array, Mask, Model, Params, State
 
 POINTS = 60  # times at which losses are compared, evenly spaced in the logarithm

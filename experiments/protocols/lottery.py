@@ -15,7 +15,7 @@ from experiments.store import Store
 from experiments.tickets import Tickets, draw_figures, goal, print_levels, rows, summary
 from ntk_prune import lottery as levels
 from ntk_prune import masks
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 from ntk_prune.training import TrainState
 
 

@@ -15,7 +15,7 @@ from experiments.store import Store
 from ntk_prune.ntk import theory
 from ntk_prune.ntk.concentration import estimate, width_law
 from ntk_prune.ntk.theory import Convolutional, FullyConnected, Network
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 from ntk_prune.types import Array
 
 

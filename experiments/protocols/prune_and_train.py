@@ -15,7 +15,7 @@ from ntk_prune import masks, training
 from ntk_prune.checkpoint import Checkpoints
 from ntk_prune.ntk import diagnostics
 from ntk_prune.pruners import PruneInfo, prune
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 from ntk_prune.types import Mask, Params, State
 
 

@@ -10,7 +10,7 @@ from experiments.errors import UserError
 from experiments.protocols.prune_and_train import draw_figures, finish, run_stages
 from experiments.store import Store
 from ntk_prune import data, training
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 
 
 def segmentation(config: Segmentation, store: Store) -> None:

@@ -16,7 +16,7 @@ from ntk_prune import masks
 from ntk_prune.ntk import diagnostics
 from ntk_prune.ntk.empirical import estimate
 from ntk_prune.pruners import PRUNERS, prune
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 
 DENSE = "dense"
 

@@ -16,7 +16,7 @@ from experiments.errors import UserError
 from experiments.protocols.prune_and_train import draw_figures, finish, run_stages
 from experiments.store import Store
 from ntk_prune.models import MODELS
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 from ntk_prune.types import Array, Params, State
 
 HEAD = "fc"

@@ -15,7 +15,7 @@ from experiments.networks import Setup
 from ntk_prune import lottery as levels
 from ntk_prune import masks, training
 from ntk_prune.pruners import magnitude
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 
 
 @pytest.fixture(scope="module")

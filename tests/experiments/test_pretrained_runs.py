@@ -16,7 +16,7 @@ from experiments.store import Store
 from ntk_prune.checkpoint import load_tree
 from ntk_prune.interop import torch_layout
 from ntk_prune.models import MODELS
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 
 NETWORK = {"depth": 18, "width": 4, "stem": "3x3"}
 

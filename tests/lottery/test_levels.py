@@ -8,7 +8,7 @@ import pytest
 from ntk_prune import lottery, masks, training
 from ntk_prune.models import mlp
 from ntk_prune.pruners import magnitude
-from ntk_prune.streams import stream
+from ntk_prune.rng import stream
 from ntk_prune.types import Batch
 
 KEY = jax.random.key(0)

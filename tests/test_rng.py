@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from ntk_prune.streams import NAMES, derived, stream
+from ntk_prune.rng import NAMES, derived, stream
 
 
 def bits(seed, name):
