@@ -51,7 +51,7 @@ class Activation(Protocol):
     """What a network does where it is not linear, and in the affine maps of its batch norms.
 
     ``relu(x)``; ``max_pool(x [B, H, W, C], window, stride, padding)``, square and symmetric;
-    ``affine(x, mean, slope, bias) = (x - mean) * slope + bias``. See ``ntk_prune.gates``.
+    ``affine(x, mean, slope, bias) = (x - mean) * slope + bias``. See ``ntk_prune.activations``.
     """
 
     def relu(self, x: Array) -> Array: ...

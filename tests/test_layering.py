@@ -12,18 +12,18 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ntk_prune"
 
 # Which packages of ntk_prune each layer may import; itself is always allowed.
-CORE = {"types", "gates", "losses", "masks", "schedules", "rng", "windows"}
+CORE = {"types", "activations", "losses", "masks", "schedules", "rng", "windows"}
 ALLOWED = {
     "types": set(),
     "rng": set(),
     "schedules": {"types"},
-    "gates": {"types"},
+    "activations": {"types"},
     "losses": {"types"},
     "windows": {"types"},
     "masks": {"types"},
     "checkpoint": {"types", "masks"},
     "data": CORE,
-    "models": {"types", "gates", "windows"},
+    "models": {"types", "activations", "windows"},
     "ntk": CORE | {"models"},
     "interop": CORE | {"models"},
     "pruners": CORE | {"ntk"},

@@ -8,7 +8,7 @@ import numpy as np
 from experiments.build.images import Data
 from experiments.config import ModelConfig, PruneConfig
 from experiments.errors import user_errors
-from ntk_prune import gates, masks
+from ntk_prune import activations, masks
 from ntk_prune.interop import pretrained
 from ntk_prune.models import MODELS
 from ntk_prune.pruners import PRUNERS, controls
@@ -93,7 +93,7 @@ def check_paths(pruner: Pruner | None, model: Model, image: Array) -> None:
     if pruner is not None and pruner.follows_paths:
         params, state = jax.eval_shape(model.init, jax.random.key(0), image)
         jax.eval_shape(
-            lambda p, s: model.apply(p, s, image, train=False, activation=gates.Record())[0],
+            lambda p, s: model.apply(p, s, image, train=False, activation=activations.Record())[0],
             params,
             state,
         )

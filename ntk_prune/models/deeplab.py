@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ntk_prune.gates import PLAIN
+from ntk_prune.activations import PLAIN
 from ntk_prune.models.linen import conv, conv_bn, mode_of, model, uniform_fan_in
 from ntk_prune.models.trunk import Trunk
 from ntk_prune.types import Array, Dtype, Model

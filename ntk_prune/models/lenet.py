@@ -4,7 +4,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from ntk_prune.gates import PLAIN
+from ntk_prune.activations import PLAIN
 from ntk_prune.models.linen import conv, dense, flatten, model
 from ntk_prune.types import Dtype, Model
 

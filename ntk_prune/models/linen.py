@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ntk_prune.gates import PLAIN, Open
+from ntk_prune.activations import PLAIN, Open
 from ntk_prune.models.convolution import convolve
 from ntk_prune.types import Activation, Array, Key, Model, Params, State
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from ntk_prune.gates import PLAIN
+from ntk_prune.activations import PLAIN
 from ntk_prune.models.linen import Init, conv_bn, dense, kaiming_normal, mode_of, model, over
 from ntk_prune.types import Activation, Dtype, Model
 

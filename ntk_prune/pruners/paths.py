@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ntk_prune import masks
-from ntk_prune.gates import Open, Record, Replay, Slope
+from ntk_prune.activations import Open, Record, Replay, Slope
 from ntk_prune.types import Array, Mask, Model, Params, State
 
 

@@ -30,7 +30,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from ntk_prune.gates import Slope
+from ntk_prune.activations import Slope
 from ntk_prune.pruners import paths
 from ntk_prune.pruners.common import (
     Schedule,

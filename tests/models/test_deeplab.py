@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ntk_prune.gates import PLAIN
+from ntk_prune.activations import PLAIN
 from ntk_prune.models.deeplab import RATES, Pyramid, deeplab, upsample
 from ntk_prune.models.trunk import Trunk
 

@@ -9,7 +9,7 @@ import pytest
 from tiny_models import PIECEWISE_LINEAR, TINY, images, variables
 
 from ntk_prune import masks
-from ntk_prune.gates import Open, Record, Replay
+from ntk_prune.activations import Open, Record, Replay
 
 # Kernels that every path crosses exactly once.
 CROSSED = {

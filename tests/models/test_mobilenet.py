@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from ntk_prune import masks
-from ntk_prune.gates import PLAIN
+from ntk_prune.activations import PLAIN
 from ntk_prune.models import model
 from ntk_prune.models.mobilenet import Separable
 from ntk_prune.ntk.empirical import empirical_ntk

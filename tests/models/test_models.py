@@ -10,7 +10,7 @@ from flax import linen as nn
 from tiny_models import TINY, images, variables
 
 from ntk_prune import masks
-from ntk_prune.gates import Open
+from ntk_prune.activations import Open
 from ntk_prune.models import (
     MODELS,
     BatchNorm,

@@ -10,7 +10,7 @@ import pytest
 from tiny_models import TINY, images, variables
 
 from ntk_prune import masks
-from ntk_prune.gates import Open, Record
+from ntk_prune.activations import Open, Record
 from ntk_prune.models import vit
 from ntk_prune.models.vit import attention
 from ntk_prune.pruners import PRUNERS, prune

@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 from tiny_problem import KEY, flat, random_variables, same
 
 from ntk_prune import masks
-from ntk_prune.gates import PLAIN, Open
+from ntk_prune.activations import PLAIN, Open
 from ntk_prune.models import convnet, linen, mlp, resnet
 from ntk_prune.pruners import paths, prune, px, pxact, synflow_l2
 from ntk_prune.pruners.px import saliency

@@ -11,7 +11,7 @@ from path_enumeration import convolution, dense, max_pool, mean, path_kernel
 from tiny_problem import KEY, flat, random_variables, same
 
 from ntk_prune import masks
-from ntk_prune.gates import PLAIN
+from ntk_prune.activations import PLAIN
 from ntk_prune.models import convnet, linen, mlp
 from ntk_prune.ntk.empirical import empirical_ntk
 from ntk_prune.pruners import paths, pxact, synflow_l2

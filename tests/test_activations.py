@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ntk_prune.gates import PLAIN, Open, Record, Replay
+from ntk_prune.activations import PLAIN, Open, Record, Replay
 
 POOLS = [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0)]  # window, stride, padding
 every_pool = pytest.mark.parametrize("pool", POOLS)
