@@ -12,18 +12,18 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ntk_prune"
 
 # Which packages of ntk_prune each layer may import; itself is always allowed.
-CORE = {"types", "activations", "losses", "masks", "schedules", "rng", "windows"}
+CORE = {"types", "activations", "losses", "masks", "schedules", "rng", "conv_patches"}
 ALLOWED = {
     "types": set(),
     "rng": set(),
     "schedules": {"types"},
     "activations": {"types"},
     "losses": {"types"},
-    "windows": {"types"},
+    "conv_patches": {"types"},
     "masks": {"types"},
     "checkpoint": {"types", "masks"},
     "data": CORE,
-    "models": {"types", "activations", "windows"},
+    "models": {"types", "activations", "conv_patches"},
     "ntk": CORE | {"models"},
     "interop": CORE | {"models"},
     "pruners": CORE | {"ntk"},

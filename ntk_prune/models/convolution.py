@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ntk_prune.windows import Window, patches
+from ntk_prune.conv_patches import Window, patches
 
 
 def convolve(
