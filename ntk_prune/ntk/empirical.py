@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntk_prune.ntk import blocks, engines, oracle
+from ntk_prune.ntk import batching, engines, oracle
 from ntk_prune.ntk.cost import Cost
 from ntk_prune.ntk.jacobian import Function
 from ntk_prune.ntk.problem import problem
@@ -89,7 +89,7 @@ def empirical_ntk(
     with jax.default_matmul_precision("highest"):
         check_uncoupled(f, wanted.params, x1)
         engine = engines.choose(wanted, backend, accumulate, chunk, memory_limit, used)
-        kernel = blocks.compute(engine, (wanted.params, state), x1, x2, used, progress)
+        kernel = batching.compute(engine, (wanted.params, state), x1, x2, used, progress)
     _check_finite(kernel, x2 is None)
     return kernel
 

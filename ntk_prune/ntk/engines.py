@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ntk_prune.ntk import layerwise, vector_products
-from ntk_prune.ntk.blocks import Engine
+from ntk_prune.ntk.batching import Engine
 from ntk_prune.ntk.cost import Budget, available_memory, feature_cost
 from ntk_prune.ntk.problem import Problem
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntk_prune.ntk.blocks import Engine
+from ntk_prune.ntk.batching import Engine
 from ntk_prune.ntk.cost import Budget, Cost
 from ntk_prune.ntk.jacobian import Function, call, cotangents, leaf_jacobians, split
 from ntk_prune.ntk.layerwise import Plan
