@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import threefry_2x32
 
-from ntk_prune.ntk import analytic
+from ntk_prune.ntk import infinite_width
 from ntk_prune.types import Array, Key
 
 
@@ -66,13 +66,13 @@ class FullyConnected(_RandomNetwork):
 
     def unpruned_limit(self, x1: Array, x2: Array) -> float:
         """``Theta_inf(x1, x2)``."""
-        return float(analytic.relu_ntk(x1[None], x2[None], self.depth)[0, 0])
+        return float(infinite_width.relu_ntk(x1[None], x2[None], self.depth)[0, 0])
 
 
 class Convolutional(_RandomNetwork):
     """``depth`` zero-padded 3x3 convolutions on images ``[H, W, C]``, their mean, one output.
 
-    Every layer has the factor ``sqrt(2 / fan_in)`` in front of its weights, as in ``analytic.CNN``.
+    Every layer has the factor ``sqrt(2 / fan_in)`` in front of its weights, as in ``infinite_width.CNN``.
 
     Args:
         width: Channels of each convolution.
@@ -94,8 +94,8 @@ class Convolutional(_RandomNetwork):
 
     def unpruned_limit(self, x1: Array, x2: Array) -> float:
         """``Theta_inf(x1, x2)``, by neural-tangents."""
-        network = analytic.CNN(channels=(self.width,) * self.depth)
-        return float(analytic.kernels(network, x1[None], x2[None]).ntk[0, 0])
+        network = infinite_width.CNN(channels=(self.width,) * self.depth)
+        return float(infinite_width.kernels(network, x1[None], x2[None]).ntk[0, 0])
 
 
 Network = FullyConnected | Convolutional

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ntk_prune.models import convnet, mlp
-from ntk_prune.ntk import analytic
-from ntk_prune.ntk.analytic import CNN, MLP, kernels, relu_ntk
+from ntk_prune.ntk import infinite_width
+from ntk_prune.ntk.infinite_width import CNN, MLP, kernels, relu_ntk
 
 RNG = np.random.default_rng(0)
 X1, X2 = RNG.normal(size=(5, 10)), RNG.normal(size=(4, 10))
@@ -115,7 +115,7 @@ def assert_mean_is(expected, samples):
 def test_finite_networks_tend_to_the_analytic_ntk(name):
     spec = SPECS[name]
     x = (X1 if isinstance(spec, MLP) else IMAGES)[:3]
-    net = analytic.network(spec)
+    net = infinite_width.network(spec)
 
     def ntk(key):
         params = net.init(key, x.shape)[1]
@@ -134,7 +134,7 @@ def test_finite_networks_tend_to_the_analytic_ntk(name):
     ],
 )
 def test_architecture_is_the_limit_of_this_projects_model(name, make, options):
-    net, spec = make(**options), analytic.architecture(name, **options)
+    net, spec = make(**options), infinite_width.architecture(name, **options)
     x = (X1 if name == "mlp" else IMAGES)[:3].astype(np.float32)
 
     def ntk(key):
@@ -161,11 +161,11 @@ def test_precision_is_jax_default(x64):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: analytic.architecture("resnet", depth=20), "resnet .* batch norm has none"),
-        (lambda: analytic.architecture("lenet5"), "lenet5 .* max pooling has none"),
-        (lambda: analytic.architecture("vgg"), "batch norm and max pooling has none"),
-        (lambda: analytic.architecture("mlp", activation="softmax"), "for activation 'softmax'"),
-        (lambda: analytic.architecture("vit"), "no analytic kernel for 'vit'"),
+        (lambda: infinite_width.architecture("resnet", depth=20), "resnet .* batch norm has none"),
+        (lambda: infinite_width.architecture("lenet5"), "lenet5 .* max pooling has none"),
+        (lambda: infinite_width.architecture("vgg"), "batch norm and max pooling has none"),
+        (lambda: infinite_width.architecture("mlp", activation="softmax"), "for activation 'softmax'"),
+        (lambda: infinite_width.architecture("vit"), "no analytic kernel for 'vit'"),
         (lambda: CNN(channels=(1,), head="max"), "for head 'max'"),
         (lambda: CNN(channels=(1,), kernel=2), "odd"),
         (lambda: CNN(channels=(1, 1), strides=(2,)), "2 channels need as many strides"),
