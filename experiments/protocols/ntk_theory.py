@@ -12,9 +12,9 @@ import numpy as np
 from experiments.config import NtkTheory
 from experiments.errors import user_errors
 from experiments.store import Store
-from ntk_prune.ntk import theory
+from ntk_prune.ntk import random_pruning
 from ntk_prune.ntk.concentration import estimate, width_law
-from ntk_prune.ntk.theory import Convolutional, FullyConnected, Network
+from ntk_prune.ntk.random_pruning import Convolutional, FullyConnected, Network
 from ntk_prune.rng import stream
 from ntk_prune.types import Array
 
@@ -111,14 +111,14 @@ def run_cell(config: NtkTheory, store: Store, cell: Cell) -> None:
     """Draw the networks of a cell and store their kernels."""
     x1, x2 = inputs(config, cell.network)
     key = jax.random.fold_in(stream(config.seed, "init"), zlib.crc32(cell.name.encode()))
-    values = theory.sample(key, cell.network, x1, x2, cell.num_networks)
+    values = random_pruning.sample(key, cell.network, x1, x2, cell.num_networks)
     content = {
         "experiment": cell.experiment,
         "width": cell.network.width,
         "density": cell.network.density,
-        "limit_pruned": theory.limit(cell.network, x1, x2),
+        "limit_pruned": random_pruning.limit(cell.network, x1, x2),
         "limit": cell.network.unpruned_limit(x1, x2),
-        "rescaling": theory.rescaling(cell.network),
+        "rescaling": random_pruning.rescaling(cell.network),
         "kernels": [float(value) for value in values],  # without rescaling
     }
     store.write_json(cell.file, content)

@@ -10,7 +10,7 @@ from configs.random_pruning_theory import get_config
 from experiments.config import NtkTheory
 from experiments.protocols.ntk_theory import Cell, cells, inputs, ntk_theory, row
 from experiments.store import Store
-from ntk_prune.ntk.theory import FullyConnected
+from ntk_prune.ntk.random_pruning import FullyConnected
 
 protocol = importlib.import_module("experiments.protocols.ntk_theory")
 

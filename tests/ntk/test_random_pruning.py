@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ntk_prune.ntk import theory
+from ntk_prune.ntk import random_pruning
 from ntk_prune.ntk.concentration import estimate
-from ntk_prune.ntk.theory import Convolutional, FullyConnected
+from ntk_prune.ntk.random_pruning import Convolutional, FullyConnected
 
 KEY = jax.random.key(0)
 NETWORKS = {
@@ -31,7 +31,7 @@ def recorded_pair():
 
 @functools.cache
 def numpy_draw(network, shape):
-    layers, masks = jax.jit(lambda: theory.draw(KEY, network, shape))()
+    layers, masks = jax.jit(lambda: random_pruning.draw(KEY, network, shape))()
     return [np.asarray(w) for w in layers], [None if m is None else np.asarray(m) for m in masks]
 
 
@@ -96,7 +96,7 @@ def test_division_by_root_density_multiplies_the_kernel_exactly(name):
         factor = network.density**-0.5
         rescaled = autodiff_kernel(network, weights, masks, x1, x2, factor)
         plain = kernel(network, weights, masks, x1, x2)
-        np.testing.assert_allclose(plain * theory.rescaling(network), rescaled, rtol=1e-12)
+        np.testing.assert_allclose(plain * random_pruning.rescaling(network), rescaled, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -113,7 +113,7 @@ def test_kernel_is_symmetric_and_obeys_cauchy_schwarz():
     network, shape = NETWORKS["fully connected"]
     x1, x2 = (jnp.float32(x) for x in pair(shape))
     kernels = {
-        (i, j): theory.sample(KEY, network, a, b, 20)
+        (i, j): random_pruning.sample(KEY, network, a, b, 20)
         for i, a in enumerate((x1, x2))
         for j, b in enumerate((x1, x2))
     }
@@ -122,7 +122,7 @@ def test_kernel_is_symmetric_and_obeys_cauchy_schwarz():
 
 
 def test_pruned_weights_are_normal_where_kept():
-    weights, mask = theory.pruned_weights(KEY, (1000, 200), 0.3)
+    weights, mask = random_pruning.pruned_weights(KEY, (1000, 200), 0.3)
     assert mask is not None
     kept = np.asarray(weights[mask], np.float64)
     n = weights.size
@@ -132,13 +132,13 @@ def test_pruned_weights_are_normal_where_kept():
     errors = [1, np.sqrt(2), np.sqrt(15), np.sqrt(96)]
     z = (np.array(moments) - [0, 1, 0, 3]) * np.sqrt(len(kept)) / errors
     assert np.abs(z).max() < 4
-    dense, no_mask = theory.pruned_weights(KEY, (7, 5), 1.0)
+    dense, no_mask = random_pruning.pruned_weights(KEY, (7, 5), 1.0)
     assert no_mask is None
     assert np.isfinite(dense).all()
 
 
 def test_mask_says_nothing_about_the_neighbouring_weight():
-    weights, mask = theory.pruned_weights(KEY, (1000, 200), 0.5)
+    weights, mask = random_pruning.pruned_weights(KEY, (1000, 200), 0.5)
     w, m = np.asarray(weights, np.float64), np.asarray(mask, np.float64) - 0.5
     for product in (m[:, 1:] * m[:, :-1], m[1:] * m[:-1], m[:, 1:] * w[:, :-1], w[1:] * w[:-1]):
         assert abs(product.mean()) < 4 * product.std() / np.sqrt(product.size)
@@ -151,15 +151,15 @@ def test_layers_and_networks_are_independent():
     assert abs(np.corrcoef(layers[0].ravel(), layers[1].ravel())[0, 1]) < 4 / 64
     assert abs(np.corrcoef(layers[1].ravel(), layers[2].ravel())[0, 1]) < 4 / 64
     x1, x2 = (jnp.float32(x) for x in pair((64,)))
-    assert len(set(theory.sample(KEY, network, x1, x2, 10))) == 10
+    assert len(set(random_pruning.sample(KEY, network, x1, x2, 10))) == 10
 
 
 def test_draws_do_not_depend_on_the_memory_budget():
     network, shape = NETWORKS["fully connected"]
     x1, x2 = (jnp.float32(x) for x in pair(shape))
-    at_once = theory.sample(KEY, network, x1, x2, 7)
+    at_once = random_pruning.sample(KEY, network, x1, x2, 7)
     for budget in (1, 5_000):
-        again = theory.sample(KEY, network, x1, x2, 7, memory_budget=budget)
+        again = random_pruning.sample(KEY, network, x1, x2, 7, memory_budget=budget)
         np.testing.assert_allclose(again, at_once, rtol=1e-5)
 
 
@@ -167,9 +167,9 @@ def test_limit_of_the_recorded_pair():
     x1, x2 = recorded_pair()
     network = FullyConnected(8, depth=3, density=0.5)
     assert network.unpruned_limit(x1, x2) == pytest.approx(2.4287229440232556, rel=1e-6)
-    assert theory.limit(network, x1, x2) == pytest.approx(2.4287229440232556 / 8, rel=1e-6)
+    assert random_pruning.limit(network, x1, x2) == pytest.approx(2.4287229440232556 / 8, rel=1e-6)
     with_input = FullyConnected(8, depth=3, density=0.5, prune_input=True)
-    assert theory.limit(with_input, x1, x2) == pytest.approx(2.4287229440232556 / 16, rel=1e-6)
+    assert random_pruning.limit(with_input, x1, x2) == pytest.approx(2.4287229440232556 / 16, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ def test_limit_of_the_recorded_pair():
 def test_mean_tends_to_the_limit(density, prune_input):
     x1, x2 = recorded_pair()
     network = FullyConnected(256, density=density, prune_input=prune_input)
-    kernels = theory.sample(KEY, network, x1, x2, 200)
-    limit = theory.limit(network, x1, x2)
+    kernels = random_pruning.sample(KEY, network, x1, x2, 200)
+    limit = random_pruning.limit(network, x1, x2)
     result = estimate(kernels, limit)
     assert abs(result.mean - limit) < 4 * result.sem
     assert result.sem < 0.05 * limit
@@ -188,8 +188,8 @@ def test_mean_tends_to_the_limit(density, prune_input):
 def test_mean_tends_to_the_limit_of_a_cnn():
     x1, x2 = (jnp.float32(x) for x in np.random.default_rng(0).random((2, 4, 4, 3)))
     network = Convolutional(64, depth=2, density=0.5)
-    result = estimate(theory.sample(KEY, network, x1, x2, 200), theory.limit(network, x1, x2))
-    assert abs(result.mean - theory.limit(network, x1, x2)) < 4 * result.sem
+    result = estimate(random_pruning.sample(KEY, network, x1, x2, 200), random_pruning.limit(network, x1, x2))
+    assert abs(result.mean - random_pruning.limit(network, x1, x2)) < 4 * result.sem
     assert result.sem < 0.05 * result.mean
 
 
@@ -204,6 +204,6 @@ def test_bad_networks(options, message):
 
 def test_bad_samples():
     with pytest.raises(ValueError, match="differ in shape"):
-        theory.sample(KEY, FullyConnected(4), jnp.ones(3), jnp.ones(2), 4)
+        random_pruning.sample(KEY, FullyConnected(4), jnp.ones(3), jnp.ones(2), 4)
     with pytest.raises(ValueError, match="num_networks"):
-        theory.sample(KEY, FullyConnected(4), jnp.ones(3), jnp.ones(3), 0)
+        random_pruning.sample(KEY, FullyConnected(4), jnp.ones(3), jnp.ones(3), 0)
