@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from ntk_prune.activations import PLAIN
 from ntk_prune.models.linen import conv, conv_bn, mode_of, model, uniform_fan_in
-from ntk_prune.models.trunk import Trunk
+from ntk_prune.models.backbone import Backbone
 from ntk_prune.types import Array, Dtype, Model
 
 RATES = {8: (12, 24, 36), 16: (6, 12, 18)}
@@ -45,7 +45,7 @@ class Pyramid(nn.Module):
 class DeepLab(nn.Module):
     """``x [B, H, W, channels] -> logits [B, H, W, num_classes]``."""
 
-    backbone: Trunk
+    backbone: Backbone
     num_classes: int
     dtype: Any = None
 
@@ -96,5 +96,5 @@ def deeplab(
     """
     if output_stride not in RATES:
         raise ValueError(f"the output stride of DeepLab is 8 or 16, got {output_stride}")
-    trunk = Trunk(depth, width, output_stride=output_stride, dtype=dtype)
+    trunk = Backbone(depth, width, output_stride=output_stride, dtype=dtype)
     return model(DeepLab(trunk, num_classes, dtype))

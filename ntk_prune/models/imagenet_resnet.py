@@ -14,14 +14,14 @@ from ntk_prune.models.linen import (
     model,
     uniform_fan_in,
 )
-from ntk_prune.models.trunk import Trunk
+from ntk_prune.models.backbone import Backbone
 from ntk_prune.types import Dtype, Model
 
 
 class Classifier(nn.Module):
     """The trunk, the mean over space, and one linear layer."""
 
-    backbone: Trunk
+    backbone: Backbone
     num_classes: int
     kernel_init: Init | None = None
     dtype: Any = None
@@ -68,7 +68,7 @@ def imagenet_resnet(
         "fan_in": (kaiming_normal, kaiming_normal),
         "fan_out": (kaiming_fan_out, None),
     }[init]
-    trunk = Trunk(depth, width, stem, kernel_init=conv_init, dtype=dtype)
+    trunk = Backbone(depth, width, stem, kernel_init=conv_init, dtype=dtype)
     return model(Classifier(trunk, num_classes, fc_init, dtype))
 
 
@@ -91,4 +91,4 @@ def clip_resnet(
         raise ValueError(f"CLIP's ResNets have depth 50 or 101, got {depth}")
     if width % 2:
         raise ValueError(f"the stem of CLIP has half the width, which must be even, got {width}")
-    return model(Classifier(Trunk(depth, width, "deep", dtype=dtype), num_classes, dtype=dtype))
+    return model(Classifier(Backbone(depth, width, "deep", dtype=dtype), num_classes, dtype=dtype))

@@ -7,12 +7,12 @@ import pytest
 
 from ntk_prune.activations import PLAIN
 from ntk_prune.models.deeplab import RATES, Pyramid, deeplab, upsample
-from ntk_prune.models.trunk import Trunk
+from ntk_prune.models.backbone import Backbone
 
 MODE = {"train": False, "momentum": 0.9, "axis_name": None, "activation": PLAIN}
 
 
-def stages(trunk: Trunk, size: int):
+def stages(trunk: Backbone, size: int):
     x = jnp.zeros((1, size, size, 3))
     shapes, _ = jax.eval_shape(lambda x: trunk.init_with_output(jax.random.key(0), x, **MODE), x)
     return [shape.shape[1:] for shape in shapes]
@@ -26,11 +26,11 @@ def stages(trunk: Trunk, size: int):
 def test_dilation_replaces_strides_beyond_the_output_stride(depth, output_stride, sizes):
     channels = [2 * (4 if depth == 50 else 1) * 2**i for i in range(4)]
     expected = [(n, n, c) for n, c in zip(sizes, channels, strict=True)]
-    assert stages(Trunk(depth, 2, output_stride=output_stride), 64) == expected
+    assert stages(Backbone(depth, 2, output_stride=output_stride), 64) == expected
 
 
 def test_513_pixels_leave_65():
-    assert [shape[0] for shape in stages(Trunk(18, 2, output_stride=8), 513)] == [129, 65, 65, 65]
+    assert [shape[0] for shape in stages(Backbone(18, 2, output_stride=8), 513)] == [129, 65, 65, 65]
     network = deeplab(18, 2, 8, 21)
     x = jnp.zeros((1, 513, 513, 3))
     params, state = jax.eval_shape(network.init, jax.random.key(0), x)
@@ -43,7 +43,7 @@ def test_dilation_has_the_parameters_of_strides():
     x = jnp.zeros((1, 32, 32, 3))
     strided, dilated = (
         jax.eval_shape(lambda x, t=trunk: t.init(jax.random.key(0), x, **MODE), x)
-        for trunk in (Trunk(50, 2), Trunk(50, 2, output_stride=8))
+        for trunk in (Backbone(50, 2), Backbone(50, 2, output_stride=8))
     )
     assert strided == dilated
 

@@ -50,7 +50,7 @@ class Bottleneck(nn.Module):
         return relu(x + y)
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """``x [B, H, W, channels] ->`` the outputs of the four stages, strides 4, 8, 16 and 32.
 
     A stage beyond ``output_stride`` dilates its 3x3 convolutions instead; its first block keeps the
