@@ -96,5 +96,5 @@ def deeplab(
     """
     if output_stride not in RATES:
         raise ValueError(f"the output stride of DeepLab is 8 or 16, got {output_stride}")
-    trunk = Backbone(depth, width, output_stride=output_stride, dtype=dtype)
-    return model(DeepLab(trunk, num_classes, dtype))
+    backbone = Backbone(depth, width, output_stride=output_stride, dtype=dtype)
+    return model(DeepLab(backbone, num_classes, dtype))

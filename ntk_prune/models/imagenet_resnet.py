@@ -19,7 +19,7 @@ from ntk_prune.types import Dtype, Model
 
 
 class Classifier(nn.Module):
-    """The trunk, the mean over space, and one linear layer."""
+    """The backbone, the mean over space, and one linear layer."""
 
     backbone: Backbone
     num_classes: int
@@ -68,8 +68,8 @@ def imagenet_resnet(
         "fan_in": (kaiming_normal, kaiming_normal),
         "fan_out": (kaiming_fan_out, None),
     }[init]
-    trunk = Backbone(depth, width, stem, kernel_init=conv_init, dtype=dtype)
-    return model(Classifier(trunk, num_classes, fc_init, dtype))
+    backbone = Backbone(depth, width, stem, kernel_init=conv_init, dtype=dtype)
+    return model(Classifier(backbone, num_classes, fc_init, dtype))
 
 
 def clip_resnet(

@@ -12,9 +12,9 @@ from ntk_prune.models.backbone import Backbone
 MODE = {"train": False, "momentum": 0.9, "axis_name": None, "activation": PLAIN}
 
 
-def stages(trunk: Backbone, size: int):
+def stages(backbone: Backbone, size: int):
     x = jnp.zeros((1, size, size, 3))
-    shapes, _ = jax.eval_shape(lambda x: trunk.init_with_output(jax.random.key(0), x, **MODE), x)
+    shapes, _ = jax.eval_shape(lambda x: backbone.init_with_output(jax.random.key(0), x, **MODE), x)
     return [shape.shape[1:] for shape in shapes]
 
 
@@ -42,8 +42,8 @@ def test_dilation_has_the_parameters_of_strides():
     """So that pretrained weights fit."""
     x = jnp.zeros((1, 32, 32, 3))
     strided, dilated = (
-        jax.eval_shape(lambda x, t=trunk: t.init(jax.random.key(0), x, **MODE), x)
-        for trunk in (Backbone(50, 2), Backbone(50, 2, output_stride=8))
+        jax.eval_shape(lambda x, t=backbone: t.init(jax.random.key(0), x, **MODE), x)
+        for backbone in (Backbone(50, 2), Backbone(50, 2, output_stride=8))
     )
     assert strided == dilated
 
