@@ -1,4 +1,4 @@
-"""The loss between and around trained networks."""
+"""The loss between and around trained networks, and how alike their outputs are."""
 
 from ntk_prune.landscape.connectivity import (
     Line,
@@ -10,14 +10,28 @@ from ntk_prune.landscape.connectivity import (
     line,
     mode_connectivity,
 )
+from ntk_prune.landscape.similarity import (
+    agreement,
+    cosine,
+    jensen_shannon,
+    linear_cka,
+    outputs,
+    softmax,
+)
 
 __all__ = [
     "Line",
     "ModeConnectivity",
+    "agreement",
     "barrier",
     "barrier_height",
     "batch_statistics",
+    "cosine",
     "interpolate",
+    "jensen_shannon",
     "line",
+    "linear_cka",
     "mode_connectivity",
+    "outputs",
+    "softmax",
 ]
