@@ -147,6 +147,23 @@ def conv_bn(
     return BatchNorm(name=name.format("bn"), dtype=dtype)(x, **mode)
 
 
+def bn_relu_conv(
+    x: Array,
+    features: int,
+    kernel: int,
+    stride: int = 1,
+    *,
+    name: str,
+    mode: Mode,
+    dtype: Any = None,
+) -> Array:
+    """Batch norm, ReLU and a convolution without bias, Kaiming normal with fan-out; ``{}`` in
+    ``name`` becomes bn and conv."""
+    x = mode["activation"].relu(BatchNorm(name=name.format("bn"), dtype=dtype)(x, **mode))
+    name, init = name.format("conv"), kaiming_fan_out
+    return conv(features, kernel, stride, name=name, kernel_init=init, dtype=dtype)(x)
+
+
 def dense(
     features: int,
     fan_in: int,

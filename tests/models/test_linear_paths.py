@@ -16,6 +16,8 @@ CROSSED = {
     "mlp": ("fc0", "fc1", "fc2"),
     "lenet5": ("conv0", "conv1", "fc0", "fc1", "fc2"),
     "resnet": ("conv", "fc"),
+    "preresnet": ("conv1", "fc"),
+    "densenet": ("conv1", "trans1_conv", "trans2_conv", "fc"),
     "mobilenet_v1": ("conv", *(f"blocks_{i}/conv{j}" for i in range(13) for j in (1, 2)), "fc"),
     "imagenet_resnet": ("backbone/conv1", "fc"),
     "deeplab": ("backbone/conv1", "decoder_conv", "classifier"),

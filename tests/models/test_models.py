@@ -16,15 +16,19 @@ from ntk_prune.models import (
     BatchNorm,
     clip_resnet,
     deeplab,
+    densenet,
     imagenet_resnet,
     lenet5,
     mlp,
     mobilenet_v1,
     model,
+    preresnet,
     resnet,
     vgg,
     vit,
 )
+
+DENSE_BLOCKS = 9 * 12 * sum(start + 12 * i for start in (24, 168, 312) for i in range(12))
 
 
 def prunable_weights(network, shape):
@@ -37,7 +41,14 @@ def prunable_weights(network, shape):
     [
         (resnet(20), (32, 32, 3), 270_896),
         (resnet(32), (32, 32, 3), 464_432),
+        (preresnet(20), (32, 32, 3), 270_256 + 640),
+        # Six blocks more than depth 20: 12 layers of 3x3, four of each width.
+        (preresnet(32), (32, 32, 3), 270_256 + 640 + 4 * 9 * (16**2 + 32**2 + 64**2)),
+        (preresnet(8, 1 / 4), (8, 8, 1), 36 + 9 * (32 + 96 + 384) + 32 + 128 + 160),
+        # Stem; per block 9 * 12 on 12 inputs that grow by 12; transitions of 168 and 312; 456 * 10.
+        (densenet(40), (32, 32, 3), 648 + DENSE_BLOCKS + 168**2 + 312**2 + 4_560),
         (vgg(16, num_classes=100), (32, 32, 3), 14_761_664),
+        (vgg(16, num_classes=100, batch_norm=False), (32, 32, 3), 14_761_664),
         (MODELS["lenet_300_100"](), (28, 28, 1), 266_200),
         (lenet5(), (28, 28, 1), 107_550),
         (imagenet_resnet(18), (224, 224, 3), 11_678_912),
@@ -147,6 +158,38 @@ def test_kernels_are_kaiming_normal_with_fan_in():
         assert abs(std - np.sqrt(2 / np.prod(kernel.shape[:-1]))) < error, name
 
 
+def three_regime_init():
+    """The networks of the three-regime model and the values of their convolutions' fans."""
+    yield preresnet(8, 2), lambda shape: np.prod(shape[:2]) * shape[-1]
+    yield densenet(7, 48), lambda shape: np.prod(shape[:2]) * shape[-1]
+    yield vgg(11, 32, classifier_std=0.01), lambda shape: np.prod(shape[:3])
+
+
+def test_kernels_of_the_three_regime_model():
+    for network, fan in three_regime_init():
+        params, _ = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+        head = params.pop("fc")
+        for name, kernel, std, error in standard_deviations(params):
+            assert abs(std - np.sqrt(2 / fan(kernel.shape))) < error, name
+        if "conv0" in params:
+            assert float(head["kernel"].std()) == pytest.approx(0.01, rel=0.05)
+            assert not head["bias"].any()
+        else:
+            bound = 1 / np.sqrt(len(head["kernel"]))
+            assert 0.6 * bound < np.abs(head["bias"]).max() <= bound
+            assert 0.9 * bound < np.abs(head["kernel"]).max() <= bound
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_vgg_of_small_images_and_without_batch_norm(batch_norm):
+    network = vgg(11, 2, 5, batch_norm)
+    x = jnp.zeros((2, 8, 8, 1))
+    params, state = jax.eval_shape(network.init, jax.random.key(0), x)
+    logits, _ = jax.eval_shape(functools.partial(network.apply, train=True), params, state, x)
+    assert logits.shape == (2, 5)
+    assert bool(state) is batch_norm is ("bn0" in params)
+
+
 def test_kernels_of_imagenet_resnets_are_kaiming_normal_with_fan_out():
     network, shape = TINY["imagenet_resnet"]
     params, state = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, *shape)))
@@ -165,6 +208,8 @@ def test_kernels_of_imagenet_resnets_are_kaiming_normal_with_fan_out():
 
 LOW = {
     "resnet": resnet(8, 4, 5, dtype="bfloat16"),
+    "preresnet": preresnet(8, 1 / 4, 5, dtype="bfloat16"),
+    "densenet": densenet(7, 4, 5, dtype="bfloat16"),
     "mobilenet_v1": mobilenet_v1(1 / 16, 5, dtype="bfloat16"),
     "imagenet_resnet": imagenet_resnet(18, "7x7", 4, 5, dtype="bfloat16"),
     "clip_resnet": clip_resnet(50, 2, 5, dtype="bfloat16"),
@@ -203,6 +248,10 @@ def test_sums_over_paths_do_not_see_the_compute_type(name):
     ("make", "message"),
     [
         (lambda: resnet(21), "6n\\+2"),
+        (lambda: preresnet(21), "6n\\+2"),
+        (lambda: preresnet(20, 0.05), "at least 1/16, got 0.05"),
+        (lambda: densenet(41), "3n\\+4"),
+        (lambda: densenet(40, 0), "growth of a DenseNet is at least 1, got 0"),
         (lambda: vgg(15), "VGG comes in depths"),
         (lambda: mlp(activation="relo"), "unknown activation 'relo'"),
         (lambda: imagenet_resnet(20), r"depth out of \(18, 34, 50, 101, 152\), got 20"),
