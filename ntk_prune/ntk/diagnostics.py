@@ -1,9 +1,11 @@
-"""What a dense kernel says: eigenvalues, condition, norms, rank, alignment with labels, distance.
+"""What a dense kernel says: eigenvalues, condition, norms, rank, alignment with labels; and how far
+apart two kernels on the same inputs are: distance, alignment, angles between their eigenspaces.
 
 Kernels are ``[n, n]`` or, in the full convention, ``[n, n, C, C]``.
 """
 
 import numpy as np
+from scipy import linalg
 
 from ntk_prune.types import Array
 
@@ -109,10 +111,79 @@ def relative_distance(kernel: Array, reference: Array) -> float:
 
     Raises ValueError when the shapes differ.
     """
-    if np.shape(kernel) != np.shape(reference):
-        raise ValueError(f"kernels differ in shape: {np.shape(kernel)} and {np.shape(reference)}")
+    _check_alike(kernel, reference)
     difference = np.asarray(kernel, np.float64) - np.asarray(reference, np.float64)
     return float(np.linalg.norm(difference) / _norm(reference))
+
+
+def kernel_alignment(a: Array, b: Array, *, centred: bool = False) -> float:
+    """``<A, B>_F / (|A|_F |B|_F)`` of two kernels on the same inputs; 1 for multiples, 0.0 where
+    one of them is zero.
+
+    ``centred`` takes the mean over the inputs out of both first (Cortes et al., arXiv 1203.0550),
+    in the full convention for every pair of outputs: what all inputs share does not count then.
+
+    Raises ValueError when the shapes differ.
+
+    >>> kernel_alignment(np.eye(4), np.ones((4, 4)))
+    0.5
+    """
+    _check_alike(a, b)
+    if centred:
+        a, b = _centre(a), _centre(b)
+    norms = _norm(a) * _norm(b)
+    return float(np.vdot(as_matrix(a), as_matrix(b)) / norms) if norms else 0.0
+
+
+def principal_angles(a: Array, b: Array, k: int) -> np.ndarray:
+    """Angles ``[k]`` in radians, smallest first, between the eigenspaces of two kernels.
+
+    Each space is that of the ``k`` largest eigenvalues; it is defined where the next eigenvalue is
+    smaller. In the full convention it lies in the ``n C`` outputs on all inputs.
+
+    Raises ValueError for kernels of different shapes or not square, and k outside 1..size.
+
+    >>> principal_angles(np.diag([3.0, 2.0, 1.0]), np.diag([3.0, 1.0, 2.0]), 2).round(6).tolist()
+    [0.0, 1.570796]
+    """
+    _check_alike(a, b)
+    return linalg.subspace_angles(_top_space(a, k), _top_space(b, k))[::-1]
+
+
+def subspace_overlap(a: Array, b: Array, k: int) -> float:
+    """Mean squared cosine of the ``principal_angles``: ``|U' V|_F^2 / k``.
+
+    1 for equal eigenspaces, ``k / size`` on average for random ones. Raises as they do.
+
+    >>> subspace_overlap(np.diag([3.0, 2.0, 1.0]), np.diag([3.0, 1.0, 2.0]), 2)
+    0.5
+    """
+    _check_alike(a, b)
+    return float(np.square(_top_space(a, k).T @ _top_space(b, k)).sum() / k)
+
+
+def _top_space(kernel: Array, k: int) -> np.ndarray:
+    """Orthonormal eigenvectors ``[size, k]`` of the largest eigenvalues."""
+    matrix = as_matrix(kernel)
+    size = len(matrix)
+    if matrix.shape != (size, size):
+        raise ValueError(f"eigenspaces of a kernel between different inputs: {matrix.shape}")
+    if not 1 <= k <= size:
+        raise ValueError(f"an eigenspace has 1 to {size} dimensions here, got {k}")
+    symmetric = (matrix + matrix.T) / 2
+    return linalg.eigh(symmetric, subset_by_index=[size - k, size - 1])[1]
+
+
+def _centre(kernel: Array) -> np.ndarray:
+    """``H K H`` over the inputs, the first two axes, with ``H = I - 1 1' / n``."""
+    values = np.asarray(kernel, np.float64)
+    values = values - values.mean(0, keepdims=True)
+    return values - values.mean(1, keepdims=True)
+
+
+def _check_alike(a: Array, b: Array) -> None:
+    if np.shape(a) != np.shape(b):
+        raise ValueError(f"kernels differ in shape: {np.shape(a)} and {np.shape(b)}")
 
 
 def _norm(kernel: Array) -> float:

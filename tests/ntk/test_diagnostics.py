@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from kernel_cases import network
 
+from ntk_prune.landscape import linear_cka
 from ntk_prune.ntk import diagnostics
 from ntk_prune.ntk.empirical import empirical_ntk
 
@@ -40,6 +41,70 @@ def test_relative_distance():
     np.testing.assert_allclose(diagnostics.relative_distance(1.5 * kernel, kernel), 0.5)
     with pytest.raises(ValueError, match="differ in shape"):
         diagnostics.relative_distance(kernel, np.eye(2))
+
+
+def random_kernels() -> tuple[np.ndarray, np.ndarray]:
+    """Two kernels ``[6, 6]`` with distinct eigenvalues."""
+    features = np.random.default_rng(0).normal(size=(2, 6, 6))
+    return features[0] @ features[0].T, features[1] @ features[1].T
+
+
+def test_alignment_does_not_see_scale_and_centred_not_the_shared_part():
+    a, b = random_kernels()
+    aligned = diagnostics.kernel_alignment(a, b)
+    assert 0 < aligned < 0.9
+    assert diagnostics.kernel_alignment(2 * a, 3 * b) == pytest.approx(aligned)
+    assert diagnostics.kernel_alignment(a, 5 * a) == pytest.approx(1)
+    assert diagnostics.kernel_alignment(a, 0 * a) == 0
+    shift = np.arange(6.0)[:, None]
+    centred = diagnostics.kernel_alignment(a, b, centred=True)
+    assert diagnostics.kernel_alignment(a + shift + shift.T, b, centred=True) == (
+        pytest.approx(centred)
+    )
+    assert diagnostics.kernel_alignment(a + shift + shift.T, b) != pytest.approx(aligned, rel=0.01)
+
+
+def test_centred_alignment_of_linear_kernels_is_their_cka():
+    x, y = np.random.default_rng(1).normal(size=(2, 9, 4)) + 1
+    expected = linear_cka(x, y)
+    assert diagnostics.kernel_alignment(x @ x.T, y @ y.T, centred=True) == pytest.approx(expected)
+    full = [np.einsum("ij,kl->ijkl", v @ v.T, np.eye(2)) for v in (x, y)]
+    assert diagnostics.kernel_alignment(*full, centred=True) == pytest.approx(expected)
+
+
+def test_angles_of_a_rotated_eigenspace():
+    angle = 0.3
+    rotation = np.eye(4)
+    rotation[np.ix_([0, 3], [0, 3])] = [
+        [np.cos(angle), -np.sin(angle)],
+        [np.sin(angle), np.cos(angle)],
+    ]
+    a = np.diag([4.0, 3.0, 1.0, 0.5])
+    b = rotation @ a @ rotation.T
+    np.testing.assert_allclose(diagnostics.principal_angles(a, b, 2), [0, angle], atol=1e-12)
+    assert diagnostics.subspace_overlap(a, b, 2) == pytest.approx((1 + np.cos(angle) ** 2) / 2)
+    assert diagnostics.subspace_overlap(a, b, 4) == pytest.approx(1)
+
+
+def test_overlap_is_that_of_the_angles_and_in_the_full_convention():
+    a, b = random_kernels()
+    angles = diagnostics.principal_angles(a, b, 3)
+    assert angles.tolist() == sorted(angles)
+    overlap = diagnostics.subspace_overlap(a, b, 3)
+    assert overlap == pytest.approx(np.mean(np.cos(angles) ** 2))
+    blocks = [k.reshape(3, 2, 3, 2).transpose(0, 2, 1, 3) for k in (a, b)]
+    assert diagnostics.subspace_overlap(*blocks, 3) == pytest.approx(overlap)
+
+
+def test_eigenspaces_that_cannot_be_compared():
+    a, b = random_kernels()
+    for measure in (diagnostics.principal_angles, diagnostics.subspace_overlap):
+        with pytest.raises(ValueError, match="1 to 6 dimensions here, got 7"):
+            measure(a, b, 7)
+        with pytest.raises(ValueError, match="differ in shape"):
+            measure(a, b[:5, :5], 2)
+        with pytest.raises(ValueError, match="between different inputs"):
+            measure(a[:4], b[:4], 2)
 
 
 def test_duplicated_inputs_are_named():
