@@ -8,15 +8,10 @@ smoke   every step on a tiny network, well within a minute
 import dataclasses
 from typing import Any
 
-from experiments.config import (
-    DataConfig,
-    Lottery,
-    ModelConfig,
-    PruneAndTrain,
-    PruneConfig,
-    TrainConfig,
-)
-from experiments.options import make_options, nearest
+from experiments.config import DataConfig, ModelConfig, PruneConfig, TrainConfig
+from experiments.config.options import make_options, nearest
+from experiments.protocols.lottery.config import Lottery
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 from ntk_prune.models import MODELS
 from ntk_prune.pruners import PRUNERS
 

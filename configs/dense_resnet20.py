@@ -7,7 +7,8 @@ expected  not yet measured here
 """
 
 from configs import common
-from experiments.config import PruneAndTrain, PruneConfig
+from experiments.config import PruneConfig
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

@@ -8,7 +8,7 @@ expected  not yet measured here; digitised from
 """
 
 from configs import common
-from experiments.config import PruneAndTrain
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

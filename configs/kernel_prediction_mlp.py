@@ -10,7 +10,8 @@ measured  relative distance on test images after 400 steps, dense: 0.165, 0.062,
 import dataclasses
 
 from configs import common
-from experiments.config import DataConfig, KernelPrediction
+from experiments.config import DataConfig
+from experiments.protocols.kernel_prediction import KernelPrediction
 
 
 def get_config(preset: str = "paper") -> KernelPrediction:

@@ -14,7 +14,8 @@ measured  3 replicates, 360 test images, Student-t 95 %, 2.1 minutes on 2 cores 
 import dataclasses
 
 from configs import common
-from experiments.config import DataConfig, Lottery, TrainConfig
+from experiments.config import DataConfig, TrainConfig
+from experiments.protocols.lottery.config import Lottery
 
 
 def get_config(preset: str = "paper") -> Lottery:

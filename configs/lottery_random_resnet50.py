@@ -12,7 +12,8 @@ expected  no accuracies are published; not measured here
 import dataclasses
 
 from configs import common
-from experiments.config import DataConfig, Lottery, StrategyConfig, TrainConfig
+from experiments.config import DataConfig, StrategyConfig, TrainConfig
+from experiments.protocols.lottery.config import Lottery
 
 
 def get_config(preset: str = "paper") -> Lottery:

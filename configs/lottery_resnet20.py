@@ -8,7 +8,8 @@ expected  not measured here
 """
 
 from configs import common
-from experiments.config import DataConfig, Lottery, TrainConfig
+from experiments.config import DataConfig, TrainConfig
+from experiments.protocols.lottery.config import Lottery
 
 
 def get_config(preset: str = "paper") -> Lottery:

@@ -10,7 +10,8 @@ measured  difference against derivative, epsilon 0.01, R = 5: 0.474 +- 0.046 (Re
 import dataclasses
 
 from configs import common
-from experiments.config import DataConfig, Estimators
+from experiments.config import DataConfig
+from experiments.protocols.estimators import Estimators
 
 
 def get_config(preset: str = "paper") -> Estimators:

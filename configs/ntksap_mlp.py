@@ -12,7 +12,8 @@ measured  test accuracy at density 0.01, Student-t 95 %, n = 5: trace 85.1 +- 1.
 import dataclasses
 
 from configs import common
-from experiments.config import DataConfig, PruneAndTrain, TrainConfig
+from experiments.config import DataConfig, TrainConfig
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

@@ -11,7 +11,7 @@ expected  87.86 +- 0.13 % at density 0.107 on the original CIFAR-10 (arXiv 2304.
 """
 
 from configs import common
-from experiments.config import PruneAndTrain
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

@@ -8,7 +8,7 @@ expected  73.28 +- 0.32 % at density 0.107 on the original CIFAR-100 (arXiv 2304
 """
 
 from configs import common
-from experiments.config import PruneAndTrain
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

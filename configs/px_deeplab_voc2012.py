@@ -13,7 +13,8 @@ expected  mean IoU of about 53.9 % (ImageNet), 53.3 % (MoCo v2), 49.3 % (DINO) a
 import dataclasses
 
 from configs import common
-from experiments.config import DataConfig, Segmentation, TrainConfig
+from experiments.config import DataConfig, TrainConfig
+from experiments.protocols.segmentation import Segmentation
 
 
 def voc(weights: str) -> Segmentation:

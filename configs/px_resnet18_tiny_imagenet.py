@@ -11,7 +11,8 @@ expected  about 58.44 % at density 0.107, digitised from figure 2, which is not 
 """
 
 from configs import common
-from experiments.config import DataConfig, PruneAndTrain, TrainConfig
+from experiments.config import DataConfig, TrainConfig
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

@@ -13,7 +13,7 @@ expected  about 87.98 % at density 0.107, digitised from figure 2, which is not 
 """
 
 from configs import common
-from experiments.config import PruneAndTrain
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

@@ -10,7 +10,7 @@ expected  about 93.46 % (ImageNet), 93.11 % (MoCo v2), 93.51 % (CLIP) at
 """
 
 from configs import common
-from experiments.config import PruneAndTrain
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

@@ -10,7 +10,7 @@ expected  about 75.4 % (ImageNet), 75.6 % (MoCo v2), 74.9 % (CLIP) at
 """
 
 from configs import common
-from experiments.config import PruneAndTrain
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

@@ -13,7 +13,8 @@ expected  68.11 +- 0.29 % at density 0.107, 60.28 +- 0.32 % at 0.044 (table 1, t
 """
 
 from configs import common
-from experiments.config import DataConfig, PruneAndTrain, TrainConfig
+from experiments.config import DataConfig, TrainConfig
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 
 
 def imagenet(density: float) -> PruneAndTrain:

@@ -14,7 +14,8 @@ expected  not measured here
 import dataclasses
 
 from configs import common
-from experiments.config import DataConfig, TrainConfig, Transfer
+from experiments.config import DataConfig, TrainConfig
+from experiments.protocols.transfer import Transfer
 
 
 def get_config(preset: str = "paper") -> Transfer:

@@ -12,7 +12,7 @@ expected  about 64.4 % (ImageNet), 64.4 % (MoCo v2), 66.1 % (CLIP) at
 """
 
 from configs import common
-from experiments.config import PruneAndTrain
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

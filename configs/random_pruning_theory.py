@@ -20,15 +20,15 @@ measured  seed 0, +- standard error: width 8192, n = 64, dense 2.429 +- 0.013, p
 import dataclasses
 
 from configs import common
-from experiments.config import NtkTheory
+from experiments.protocols.random_pruning.config import RandomPruning
 
 
-def get_config(preset: str = "paper") -> NtkTheory:
+def get_config(preset: str = "paper") -> RandomPruning:
     """The experiment under ``preset``."""
-    return common.pick(preset, paper=NtkTheory(), smoke=smoke(NtkTheory()))
+    return common.pick(preset, paper=RandomPruning(), smoke=smoke(RandomPruning()))
 
 
-def smoke(config: NtkTheory) -> NtkTheory:
+def smoke(config: RandomPruning) -> RandomPruning:
     """Every experiment at small widths, with few networks."""
     return dataclasses.replace(
         config,

@@ -12,7 +12,8 @@ expected  order at the middle of the paper's spectrum, by eye: dense, NTK-SAP, S
 import dataclasses
 
 from configs import common
-from experiments.config import DataConfig, Spectrum
+from experiments.config import DataConfig
+from experiments.protocols.spectrum import Spectrum
 
 
 def get_config(preset: str = "paper") -> Spectrum:

@@ -9,7 +9,7 @@ expected  99.07 +- 0.40 % (level 0 of that lottery: 3 replicates, 360 test image
 import dataclasses
 
 from configs import common, lottery_lenet_digits
-from experiments.config import Train
+from experiments.protocols.train import Train
 
 
 def get_config(preset: str = "paper") -> Train:

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 import tyro
 
 from experiments.config import Experiment, to_dict
+from experiments.config.options import DEFAULTS, FactoryChoice, nearest
 from experiments.errors import UserError
-from experiments.options import DEFAULTS, Named, nearest
 
 USAGE = "python -m experiments.run --config configs/FILE.py[:preset] [--config.FIELD=VALUE ...]"
 
@@ -155,7 +155,7 @@ def _is_choice(config: Any, name: str) -> bool:
     *parents, leaf = name.split(".")
     for parent in parents:
         config = getattr(config, parent, None)
-    return leaf == "name" and isinstance(config, Named)
+    return leaf == "name" and isinstance(config, FactoryChoice)
 
 
 def _nested(values: dict[str, Any]) -> dict[str, Any]:

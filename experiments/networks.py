@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments import build
+from experiments import factories
 from experiments.config import Replicated
 from experiments.errors import user_errors
-from experiments.records import final_numbers, log_epoch, log_test
+from experiments.metrics import final_numbers, log_epoch, log_test
 from experiments.store import Store
 from ntk_prune import masks, training
 from ntk_prune.checkpoint import Checkpoints
@@ -36,14 +36,14 @@ class Setup:
     def __init__(self, config: Replicated):
         self.config = config
         with user_errors("data"):
-            self.dataset = build.load_data(config.data)
-        self.example = build.example(config.data, self.dataset)
+            self.dataset = factories.load_data(config.data)
+        self.example = factories.example(config.data, self.dataset)
         with user_errors("model"):
-            self.model = build.make_model(config.model, self.dataset, self.example)
+            self.model = factories.make_model(config.model, self.dataset, self.example)
         with user_errors("train"):
-            rate = build.make_learning_rate(config.train, self.steps_per_epoch)
-            self.optimizer = build.make_optimizer(config.train, rate)
-        self._by_size: dict[int, build.Training] = {}
+            rate = factories.make_learning_rate(config.train, self.steps_per_epoch)
+            self.optimizer = factories.make_optimizer(config.train, rate)
+        self._by_size: dict[int, factories.Training] = {}
 
     @property
     def steps_per_epoch(self) -> int:
@@ -62,18 +62,18 @@ class Setup:
 
     def steps(self, duration: str) -> int:
         """A duration in training steps."""
-        return build.steps(duration, self.steps_per_epoch)
+        return factories.steps(duration, self.steps_per_epoch)
 
-    def training(self, seeds: build.Seeds) -> build.Training:
+    def training(self, seeds: factories.Seeds) -> factories.Training:
         """The training of one network for each seed. As many seeds share what they compile."""
         c, data = self.config, self.dataset
         with user_errors("train"):
             made = self._by_size.get(len(seeds))
             if made is None:
-                made = build.make_training(c.train, c.data, seeds, data, self.model)
+                made = factories.make_training(c.train, c.data, seeds, data, self.model)
                 self._by_size[len(seeds)] = made
                 return made
-            return made._replace(feed=build.make_feed(c.train, seeds, data, made.step))
+            return made._replace(feed=factories.make_feed(c.train, seeds, data, made.step))
 
     @property
     def evaluate(self) -> Evaluate:
@@ -84,7 +84,7 @@ class Setup:
     def initial(self, seed: int) -> TrainState:
         """The dense network of a seed before its first step."""
         key = stream(seed, "init")
-        params, state = build.initialise(self.config.model, key, self.model, self.example)
+        params, state = factories.initialise(self.config.model, key, self.model, self.example)
         return training.create(params, state, masks.ones_like(params), self.optimizer)
 
 
@@ -185,7 +185,7 @@ def _train_together(
 
 
 def _epochs(
-    made: build.Training, state: TrainState, stops: Sequence[int]
+    made: factories.Training, state: TrainState, stops: Sequence[int]
 ) -> Iterator[training.Epoch]:
     """Every epoch to the last of the steps ``stops``, cut in two at the others."""
     for stop in stops:
@@ -206,7 +206,7 @@ def _keep(store: Store, keep: Mapping[int, str], state: TrainState) -> None:
         save_state(store, name, state)
 
 
-def _record_start(made: build.Training, store: Store, start: TrainState) -> None:
+def _record_start(made: factories.Training, store: Store, start: TrainState) -> None:
     """Log what the test set says of a network before its training, unless that is logged: the
     levels of a lottery are compared by when they learn, and all begin at the rewind step."""
     if not store.logged("test/accuracy"):
@@ -216,7 +216,7 @@ def _record_start(made: build.Training, store: Store, start: TrainState) -> None
 
 
 def _record(
-    made: build.Training, store: Store, epoch: training.Epoch, r: int, keep: Mapping[int, str]
+    made: factories.Training, store: Store, epoch: training.Epoch, r: int, keep: Mapping[int, str]
 ) -> None:
     """Log what network ``r`` learnt in an epoch and what the test set says of it."""
     state = _one(epoch.state, r)
@@ -225,7 +225,7 @@ def _record(
     log_epoch(store, epoch, epoch.loss[r], epoch.accuracy[r], test, networks=len(epoch.loss))
 
 
-def _finish(made: build.Training, store: Store, state: TrainState) -> None:
+def _finish(made: factories.Training, store: Store, state: TrainState) -> None:
     """Write the final weights and numbers."""
     store.save("params_final", {"params": state.params, "state": state.state})
     store.finish({**final_numbers(store, state, made.evaluate), **_early_stop(store)})

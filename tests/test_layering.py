@@ -32,9 +32,19 @@ ALLOWED = {
     "landscape": CORE | {"ntk", "data"},
 }
 # Each module or package of experiments may import the ones before it.
-EXPERIMENTS = ("errors", "options", "report", "origin", "branches", "config", "cli", "store",
-               "records", "build", "kernels", "networks", "tickets", "pretraining", "branching",
-               "protocols", "run")  # fmt: skip
+EXPERIMENTS = (
+    "errors",
+    "config",
+    "cli",
+    "store",
+    "metrics",
+    "factories",
+    "observers",
+    "networks",
+    "report",
+    "protocols",
+    "run",
+)
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}
 HEAVY = {"tensorflow", "tensorflow_datasets", "neural_tangents", "matplotlib", "pandas", "torch",
          "sklearn", "orbax", "grain"}  # fmt: skip
@@ -79,7 +89,7 @@ def test_layers(path):
 
 
 def modules() -> dict[str, Path]:
-    """``{"experiments.build": path}`` of both packages; a package is its ``__init__``."""
+    """``{"experiments.factories": path}`` of both packages; a package is its ``__init__``."""
     paths = [*FILES, *sorted((ROOT / "experiments").rglob("*.py"))]
     parts = {path: path.relative_to(ROOT).with_suffix("").parts for path in paths}
     return {".".join(p[:-1] if p[-1] == "__init__" else p): path for path, p in parts.items()}

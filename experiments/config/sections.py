@@ -1,18 +1,17 @@
 """The parts that experiments share: network, data, pruning, training."""
 
 import dataclasses
-import typing
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from experiments.options import DEFAULTS, Named, Options, choice, make_options, require
+from experiments.config.options import DEFAULTS, FactoryChoice, Options, choice, require
 from ntk_prune.data import DATASETS, STREAMS
+from ntk_prune.lottery import STRATEGIES
 from ntk_prune.models import MODELS
 from ntk_prune.pruners import PRUNERS
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig(Named):
+class ModelConfig(FactoryChoice):
     """The network; the number of classes comes from the data."""
 
     registry: ClassVar = MODELS
@@ -66,7 +65,7 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class PruneConfig(Named):
+class PruneConfig(FactoryChoice):
     """What is pruned before training, by which criterion, on which examples."""
 
     registry: ClassVar = {"none": None, **PRUNERS}
@@ -100,6 +99,35 @@ def check_batches(section: str, num_examples: int, batch_size: int) -> None:
         num_examples >= 1 and num_examples % batch_size == 0, f"{section}.num_examples",
         num_examples, f"a positive multiple of {section}.batch_size ({batch_size})",
     )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class StrategyConfig(FactoryChoice):
+    """What a level removes, by which criterion, on which weights and examples."""
+
+    registry: ClassVar = STRATEGIES
+    section: ClassVar = "strategy"
+
+    name: str = "sparse_global"
+    """sparse_global (magnitude), sparse_layerwise, random_global, random_rescale_global, or a
+    criterion such as snip, synflow or ntksap."""
+    options: Options = DEFAULTS
+    """Arguments of the criterion."""
+    fraction: float = 0.2
+    """Share of the surviving weights that every level removes, in (0, 1)."""
+    weights: Literal["trained", "rewound"] = "trained"
+    """What the criterion looks at: the level before after its training, or before it."""
+    num_examples: int = 100
+    """Training images that the criterion sees, the same at every level."""
+    batch_size: int = 100
+    """Images per batch of the criterion; divides num_examples."""
+    balanced: bool = False
+    """Take the same number of images from every class."""
+
+    def __post_init__(self):
+        self._validate_choice()
+        require(0 < self.fraction < 1, "strategy.fraction", self.fraction, "a number in (0, 1)")
+        check_batches("strategy", self.num_examples, self.batch_size)
 
 
 def parse_duration(text: str, field: str = "duration") -> tuple[float, str]:
@@ -195,39 +223,25 @@ class Experiment:
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2^32 - 1")
 
 
-def to_dict(config: Experiment) -> dict[str, Any]:
-    """The resolved config as plain JSON values, with its protocol."""
-    return {"protocol": config.protocol, **_plain(dataclasses.asdict(config))}
+@dataclasses.dataclass(frozen=True)
+class Replicated(Experiment):
+    """What experiments on several networks share; replicate ``r`` has the seed ``seed + r``."""
 
+    model: ModelConfig = ModelConfig()
+    """The network."""
+    data: DataConfig = DataConfig()
+    """The images."""
+    train: TrainConfig = TrainConfig()
+    """The training."""
+    replicates: int = 1
+    """Networks that differ in every random stream: the seeds from seed on."""
+    at_once: int | None = None
+    """Networks trained as one program; None: all replicates of a level, but one where a CPU would
+    have to map convolutions."""
 
-def from_dict(cls: type, plain: Mapping[str, Any]) -> Any:
-    """The config of class ``cls`` that ``to_dict`` wrote; what is not there has its default.
-
-    Raises ValueError for values that the class refuses.
-    """
-    hints, values = typing.get_type_hints(cls), {}
-    for field in dataclasses.fields(cls):
-        if field.name not in plain:
-            continue
-        value, hint = plain[field.name], hints[field.name]
-        if hint is Options:
-            choice(f"{cls.section}.name", plain["name"], cls.registry)
-            factory = cls.registry[plain["name"]]
-            value = DEFAULTS if factory is None else make_options(factory, _tuples(value))
-        elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            value = from_dict(hint, value)
-        values[field.name] = value
-    return cls(**_tuples(values))
-
-
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples that they were."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.replicates >= 1, "replicates", self.replicates, "at least 1")
+        require(self.at_once is None or self.at_once >= 1, "at_once", self.at_once, "at least 1")
+        require(self.seed + self.replicates <= 2**32, "seed", self.seed,
+                "one whose replicates end before 2^32")  # fmt: skip

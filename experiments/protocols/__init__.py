@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 
 from experiments.protocols.estimators import estimators
 from experiments.protocols.kernel_prediction import kernel_prediction
-from experiments.protocols.lottery import lottery
-from experiments.protocols.lottery_branch import lottery_branch
-from experiments.protocols.ntk_theory import ntk_theory
-from experiments.protocols.prune_and_train import prune_and_train
+from experiments.protocols.lottery.branch_run import lottery_branch
+from experiments.protocols.lottery.run import lottery
+from experiments.protocols.prune_and_train.run import prune_and_train
+from experiments.protocols.random_pruning.run import ntk_theory
 from experiments.protocols.segmentation import segmentation
 from experiments.protocols.spectrum import costs as spectrum_costs
 from experiments.protocols.spectrum import spectrum

@@ -5,23 +5,61 @@ how far the ranking by finite differences is from that by the exact directional 
 same draws, and how fast each comes, with more draws, to the ranking by the exact trace.
 """
 
+import dataclasses
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from scipy.stats import spearmanr
 
-from experiments import build
-from experiments.config import Estimators
+from experiments import factories
+from experiments.config.options import choice, require
+from experiments.config.sections import DataConfig, Experiment
 from experiments.errors import user_errors
 from experiments.store import Store
 from ntk_prune import masks
 from ntk_prune.models import mlp
+from ntk_prune.models.mlp import ACTIVATIONS
 from ntk_prune.pruners import ntksap
 from ntk_prune.rng import stream
 from ntk_prune.types import Batch, Key, Model
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimators(Experiment):
+    """Rank correlations between the estimators of NTK-SAP's score, on fully connected networks."""
+
+    protocol: ClassVar = "estimators"
+
+    data: DataConfig = DataConfig()
+    """Only the shape of its images and its number of classes count."""
+    widths: tuple[int, ...] = (64, 64)
+    """Units of the hidden layers."""
+    activations: tuple[str, ...] = ("relu", "softplus")
+    """Activations to compare."""
+    epsilons: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4)
+    """Standard deviations of the perturbation."""
+    draws: tuple[int, ...] = (1, 5, 25)
+    """Numbers of weight draws."""
+    reference_draws: int = 100
+    """Draws of the exact trace that the others are compared with."""
+    num_examples: int = 100
+    """Random inputs per draw."""
+    replicates: int = 3
+    """Independent repetitions."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in self.activations:
+            choice("activations", name, ACTIVATIONS)
+        for field in ("widths", "epsilons", "draws"):
+            values = getattr(self, field)
+            require(len(values) > 0 and min(values) > 0, field, values, "positive numbers")
+        for field in ("reference_draws", "num_examples", "replicates"):
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+
 
 REFERENCE = 1  # folded into the key of the draws that the reference ranking has to itself
 
@@ -29,7 +67,7 @@ REFERENCE = 1  # folded into the key of the draws that the reference ranking has
 def estimators(config: Estimators, store: Store) -> None:
     """Compare the estimators of every activation and replicate; one file per pair."""
     with user_errors("data"):
-        dataset = build.load_data(config.data)
+        dataset = factories.load_data(config.data)
     with store.claimed():
         cells = []
         for activation, replicate in itertools.product(

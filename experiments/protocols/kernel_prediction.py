@@ -1,24 +1,63 @@
 """Training of pruned networks against what their kernel at initialisation predicts."""
 
+import dataclasses
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build
-from experiments.config import KernelPrediction
+from experiments import factories
+from experiments.config.options import choice, require
+from experiments.config.sections import DataConfig, Experiment, PruneConfig
 from experiments.errors import user_errors
 from experiments.store import Store
 from ntk_prune import data, masks
 from ntk_prune.models import mlp
+from ntk_prune.models.mlp import ACTIVATIONS
 from ntk_prune.ntk.empirical import empirical_ntk
 from ntk_prune.ntk.linearised import gradient_flow
 from ntk_prune.pruners import prune
 from ntk_prune.rng import stream
 from ntk_prune.types import Array, Mask, Model, Params, State
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelPrediction(Experiment):
+    """Full-batch training of pruned networks against the closed form of their kernel's flow."""
+
+    protocol: ClassVar = "kernel_prediction"
+
+    data: DataConfig = DataConfig()
+    """The images; the loss is the squared distance to centred one-hot labels."""
+    prune: PruneConfig = PruneConfig("random", density=1.0)
+    """The criterion; its density is replaced by each of ``densities``."""
+    widths: tuple[int, ...] = (64, 256, 1024)
+    """Units of the two hidden layers; one network each."""
+    activation: str = "relu"
+    """Activation of the hidden layers."""
+    densities: tuple[float, ...] = (1.0, 0.2, 0.05)
+    """Kept fractions of the prunable weights."""
+    num_images: int = 100
+    """Training images, and as many test images."""
+    num_steps: int = 400
+    """Steps of full-batch gradient descent."""
+    step_size: float = 0.1
+    """Learning rate as a share of 2 n / (largest eigenvalue), where descent turns unstable."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        choice("activation", self.activation, ACTIVATIONS)
+        for field in ("widths", "densities"):
+            values = getattr(self, field)
+            require(len(values) > 0 and min(values) > 0, field, values, "positive numbers")
+        require(max(self.densities) <= 1, "densities", self.densities, "numbers in (0, 1]")
+        for field in ("num_images", "num_steps"):
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        require(0 < self.step_size < 1, "step_size", self.step_size, "a number in (0, 1)")
+
 
 POINTS = 60  # times at which losses are compared, evenly spaced in the logarithm
 
@@ -26,11 +65,11 @@ POINTS = 60  # times at which losses are compared, evenly spaced in the logarith
 def kernel_prediction(config: KernelPrediction, store: Store) -> None:
     """One file per width and density, then the figure."""
     with user_errors("data"):
-        dataset = build.load_images(config.data)
+        dataset = factories.load_images(config.data)
     with user_errors("prune"):
         network = mlp(config.widths[:1], dataset.num_classes, config.activation)
-        image = build.example(config.data, dataset)
-        build.check_paths(build.make_pruner(config.prune), network, image)
+        image = factories.example(config.data, dataset)
+        factories.check_paths(factories.make_pruner(config.prune), network, image)
     with store.claimed():
         cells = []
         for width, density in itertools.product(config.widths, config.densities):
@@ -51,7 +90,7 @@ def compare(
     ``distance`` is ``|f_t - prediction| / |y - f_0|`` on the test images.
     """
     n = config.num_images
-    to_inputs = build.inputs(config.data, dataset)
+    to_inputs = factories.inputs(config.data, dataset)
     x, z = to_inputs(dataset.x_train[:n]), to_inputs(dataset.x_test[:n])
     y, u = (np.eye(dataset.num_classes)[labels[:n]] - 1 / dataset.num_classes
             for labels in (dataset.y_train, dataset.y_test))  # fmt: skip
@@ -95,9 +134,9 @@ def _pruned(
     """The network at initialisation with its mask, both applied and given."""
     params, state = jax.jit(model.init)(stream(config.seed, "init"), image)
     mask = masks.ones_like(params)
-    pruner = build.make_pruner(config.prune)
+    pruner = factories.make_pruner(config.prune)
     if pruner is not None and density < 1:
-        batches = build.score_batches(config.prune, config.data, config.seed, dataset)
+        batches = factories.score_batches(config.prune, config.data, config.seed, dataset)
         key = stream(config.seed, "mask")
         mask, _ = prune(key, pruner, model, params, state, mask, batches, density)
     return masks.apply(params, mask), state, mask

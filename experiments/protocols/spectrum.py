@@ -1,16 +1,18 @@
 """The NTK's eigenvalues at initialisation, dense and under the masks of several criteria."""
 
+import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build
-from experiments.config import PruneConfig, Spectrum
+from experiments import factories
+from experiments.config.options import choice, require
+from experiments.config.sections import DataConfig, Experiment, ModelConfig, PruneConfig
 from experiments.errors import user_errors
-from experiments.kernels import kernel_of
+from experiments.observers import kernel_of
 from experiments.store import Store
 from ntk_prune import masks
 from ntk_prune.ntk import diagnostics
@@ -18,25 +20,56 @@ from ntk_prune.ntk.empirical import estimate
 from ntk_prune.pruners import PRUNERS, prune
 from ntk_prune.rng import stream
 
+
+@dataclasses.dataclass(frozen=True)
+class Spectrum(Experiment):
+    """Eigenvalues of the NTK at initialisation, dense and pruned by several criteria."""
+
+    protocol: ClassVar = "spectrum"
+
+    model: ModelConfig = ModelConfig()
+    """The network."""
+    data: DataConfig = DataConfig()
+    """The images."""
+    methods: tuple[str, ...] = tuple(PRUNERS)
+    """The criteria, each with its default options."""
+    density: float = 0.8**6
+    """Kept fraction of the prunable weights, in (0, 1]."""
+    num_examples: int = 100
+    """Training images that the criteria see, in one batch."""
+    num_images: int = 100
+    """Training images of the kernel; it has num_images x classes eigenvalues."""
+    batch_norm: Literal["frozen", "running"] = "frozen"
+    """Statistics of the kernel's images under each mask, or the initial running statistics."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in self.methods:
+            choice("methods", name, PRUNERS)
+        require(0 < self.density <= 1, "density", self.density, "a number in (0, 1]")
+        for field in ("num_examples", "num_images"):
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+
+
 DENSE = "dense"
 
 
 def spectrum(config: Spectrum, store: Store) -> None:
     """Run the protocol in ``store``; the kernel of a method is not computed twice."""
     with user_errors("data"):
-        dataset = build.load_data(config.data)
-    image = build.example(config.data, dataset)
+        dataset = factories.load_data(config.data)
+    image = factories.example(config.data, dataset)
     with user_errors("model"):
-        model = build.make_model(config.model, dataset, image)
+        model = factories.make_model(config.model, dataset, image)
     with user_errors("methods"):
         for method in config.methods:
-            build.check_paths(PRUNERS[method](), model, image)
+            factories.check_paths(PRUNERS[method](), model, image)
     scored = PruneConfig(num_examples=config.num_examples, batch_size=config.num_examples)
-    batches = build.score_batches(scored, config.data, config.seed, dataset)
+    batches = factories.score_batches(scored, config.data, config.seed, dataset)
     with store.claimed():
         params, state = jax.jit(model.init)(stream(config.seed, "init"), image)
         x, y = dataset.examples(np.arange(config.num_images))
-        x = build.inputs(config.data, dataset)(jnp.asarray(x))
+        x = factories.inputs(config.data, dataset)(jnp.asarray(x))
         for method in (DENSE, *config.methods):
             if store.has(f"spectrum_{method}.json"):
                 continue
@@ -60,9 +93,9 @@ def spectrum(config: Spectrum, store: Store) -> None:
 
 def costs(config: Spectrum) -> Iterator[str]:
     """The estimated cost of the dense kernel and of one pruned by magnitude."""
-    dataset = build.load_data(config.data)
-    image = build.example(config.data, dataset)
-    model = build.make_model(config.model, dataset, image)
+    dataset = factories.load_data(config.data)
+    image = factories.example(config.data, dataset)
+    model = factories.make_model(config.model, dataset, image)
     params, state = jax.jit(model.init)(stream(config.seed, "init"), image)
     x: Any = jax.ShapeDtypeStruct((config.num_images, *image.shape[1:]), np.float32)
     mask = masks.ones_like(params)

@@ -1,11 +1,29 @@
 """Train dense networks, several as one program, and keep chosen weights."""
 
+import dataclasses
 import functools
+from typing import ClassVar
 
-from experiments.config import Train
+from experiments.config.sections import Replicated, parse_duration
 from experiments.errors import UserError
 from experiments.networks import Network, Setup, train_all
 from experiments.store import Store
+
+
+@dataclasses.dataclass(frozen=True)
+class Train(Replicated):
+    """Train dense networks and keep chosen weights."""
+
+    protocol: ClassVar = "train"
+
+    save: tuple[str, ...] = ()
+    """When the whole state is kept, as epochs ('2ep') or iterations ('500it')."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for duration in self.save:
+            parse_duration(duration, "save")
+
 
 CURVES = ("train/loss", "test/loss", "train/accuracy", "test/accuracy")
 

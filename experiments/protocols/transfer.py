@@ -5,28 +5,48 @@ criterion sees it; training then moves the features only.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build
-from experiments.config import Transfer
+from experiments import factories
+from experiments.config.options import require
 from experiments.errors import UserError
-from experiments.protocols.prune_and_train import draw_figures, finish, run_stages
+from experiments.protocols.prune_and_train.config import PruneAndTrain
+from experiments.protocols.prune_and_train.run import draw_figures, finish, run_stages
+from experiments.protocols.prune_and_train.setup import Setup, make_setup
 from experiments.store import Store
 from ntk_prune.models import MODELS
 from ntk_prune.rng import stream
 from ntk_prune.types import Array, Params, State
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer(PruneAndTrain):
+    """Prune and fine-tune a pretrained network under a ridge-regression head that stays fixed."""
+
+    protocol: ClassVar = "transfer"
+
+    ridge: float = 1.0
+    """Weight of the squared norm of the head in its least-squares fit to the one-hot labels."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.ridge > 0, "ridge", self.ridge, "more than 0")
+        require(self.prune.control != "reinit", "prune.control", self.prune.control,
+                 "another: a head fitted to these weights stays")  # fmt: skip
+
 
 HEAD = "fc"
 
 
 def transfer(config: Transfer, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
-    setup = build.setup(with_fixed_head(config))
+    setup = make_setup(with_fixed_head(config))
     key = stream(config.seed, "init")
-    params, state = build.initialise(config.model, key, setup.model, setup.example)
+    params, state = factories.initialise(config.model, key, setup.model, setup.example)
     if HEAD not in params:
         raise UserError(f"model: {config.model.name} has no linear head {HEAD!r} to be fitted")
     with store.claimed():
@@ -42,7 +62,7 @@ def with_fixed_head(config: Transfer) -> Transfer:
     return dataclasses.replace(config, train=dataclasses.replace(config.train, module_rates=rates))
 
 
-def ridge_head(config: Transfer, setup: build.Setup, params: Params, state: State) -> Params:
+def ridge_head(config: Transfer, setup: Setup, params: Params, state: State) -> Params:
     """``argmin sum_i |W z_i + b - onehot(y_i)|^2 + ridge |W|^2`` over the training set."""
     from sklearn.linear_model import Ridge  # slow to import
 
@@ -56,7 +76,7 @@ def ridge_head(config: Transfer, setup: build.Setup, params: Params, state: Stat
 
 
 def features(
-    config: Transfer, setup: build.Setup, params: Params, state: State
+    config: Transfer, setup: Setup, params: Params, state: State
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the head sees of every training image, ``[n, d]``, and the labels ``[n]``.
 
@@ -65,7 +85,7 @@ def features(
     dim = params[HEAD]["kernel"].shape[0]
     model = MODELS[config.model.name](**vars(config.model.options), num_classes=dim)
     identity = {"kernel": jnp.eye(dim), "bias": jnp.zeros(dim)}
-    to_inputs = build.inputs(config.data, setup.dataset)
+    to_inputs = factories.inputs(config.data, setup.dataset)
 
     @jax.jit
     def read(x: Array) -> Array:

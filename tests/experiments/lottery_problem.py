@@ -5,8 +5,9 @@ from pathlib import Path
 import jax
 
 from experiments import run
-from experiments.config import DataConfig, Lottery, ModelConfig, TrainConfig
-from experiments.options import make_options
+from experiments.config import DataConfig, ModelConfig, TrainConfig
+from experiments.config.options import make_options
+from experiments.protocols.lottery.config import Lottery
 from ntk_prune import masks
 from ntk_prune.checkpoint import load_tree
 from ntk_prune.models import MODELS

@@ -7,8 +7,8 @@ import pytest
 
 from experiments import cli, run
 from experiments.config import DataConfig, PruneConfig, TrainConfig
+from experiments.config.options import make_options
 from experiments.errors import UserError
-from experiments.options import make_options
 from ntk_prune.pruners import PRUNERS
 
 CONFIG = "configs/ntksap_resnet20.py"

@@ -9,9 +9,10 @@ import pytest
 from lottery_problem import get_config, kept, load, lottery, part, same
 from PIL import Image
 
-from experiments import build, networks, run
-from experiments.config import DataConfig, Lottery, TrainConfig, from_dict, to_dict
+from experiments import factories, networks, run
+from experiments.config import DataConfig, TrainConfig, from_dict, to_dict
 from experiments.networks import Setup
+from experiments.protocols.lottery.config import Lottery
 from ntk_prune import lottery as levels
 from ntk_prune import masks, training
 from ntk_prune.pruners import magnitude
@@ -84,7 +85,7 @@ def explicit_loop(config, replicate_seeds=(0, 1)):
         starts = []
         for r, seed in enumerate(replicate_seeds):
             trained = one(finals[-1], r)
-            batches = build.score_batches(config.strategy, config.data, seed, setup.dataset)
+            batches = factories.score_batches(config.strategy, config.data, seed, setup.dataset)
             mask, _ = levels.next_mask(
                 jax.random.fold_in(stream(seed, "mask"), level), magnitude(), setup.model,
                 trained.params, trained.state, trained.mask, batches, 0.2, level,
@@ -255,12 +256,12 @@ def test_a_level_goes_on_in_its_middle(finished, tmp_path, monkeypatch):
 
 def test_streams_feed_replicates_side_by_side():
     train = TrainConfig(batch_size=4, num_devices=1)
-    dataset = build.load_data(DataConfig("digits_segmentation"))
+    dataset = factories.load_data(DataConfig("digits_segmentation"))
     how = training.distribute(lambda *_: None, "jit", jax.devices()[:1], 2, replicates=2)  # pyright: ignore
     one = training.distribute(lambda *_: None, "jit", jax.devices()[:1], 2)  # pyright: ignore
-    both = next(build.make_feed(train, (3, 5), dataset, how).batches(1, 3))
+    both = next(factories.make_feed(train, (3, 5), dataset, how).batches(1, 3))
     assert both.y.shape[:3] == (2, 2, 4)
     for r, seed in enumerate((3, 5)):
-        alone = next(build.make_feed(train, seed, dataset, one).batches(1, 3))
+        alone = next(factories.make_feed(train, seed, dataset, one).batches(1, 3))
         np.testing.assert_array_equal(both.x[:, r], alone.x)
         np.testing.assert_array_equal(both.y[:, r], alone.y)

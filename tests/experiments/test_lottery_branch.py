@@ -6,12 +6,12 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from experiments.protocols.lottery_branch import find_tickets
 from lottery_problem import FILE, get_config, kept, load, lottery, part, same
 
 from experiments import run
-from experiments.branches import BRANCHES
-from experiments.config import BranchConfig, Lottery, LotteryBranch
-from experiments.protocols.lottery_branch import find_tickets
+from experiments.protocols.lottery.branches import BRANCHES
+from experiments.protocols.lottery.config import BranchConfig, Lottery, LotteryBranch
 from ntk_prune import masks
 
 

@@ -7,14 +7,14 @@ import json
 import pytest
 
 from configs.random_pruning_theory import get_config
-from experiments.config import NtkTheory
-from experiments.protocols.ntk_theory import Cell, cells, inputs, ntk_theory, row
+from experiments.protocols.random_pruning.config import RandomPruning
+from experiments.protocols.random_pruning.run import Cell, cells, inputs, ntk_theory, row
 from experiments.store import Store
 from ntk_prune.ntk.random_pruning import FullyConnected
 
-protocol = importlib.import_module("experiments.protocols.ntk_theory")
+protocol = importlib.import_module("experiments.protocols.random_pruning.run")
 
-TINY = NtkTheory(
+TINY = RandomPruning(
     sweep_widths=(4,),
     sweep_networks=3,
     scaling_width=4,
@@ -58,7 +58,7 @@ def test_the_plan_is_the_published_simulation():
 
 
 def test_inputs_are_the_recorded_pair():
-    x1, x2 = inputs(NtkTheory(), FullyConnected(4))
+    x1, x2 = inputs(RandomPruning(), FullyConnected(4))
     assert float(x1 @ x2) == pytest.approx(0.7687972123753375, rel=1e-6)
     assert float(x1 @ x1) == pytest.approx(1, rel=1e-6)
 
@@ -126,4 +126,4 @@ def test_row_rescales():
 )
 def test_bad_configs(options, message):
     with pytest.raises(ValueError, match=message):
-        NtkTheory(**options)
+        RandomPruning(**options)

@@ -2,10 +2,12 @@
 
 import pytest
 
-from experiments import build, run
-from experiments.config import DataConfig, ModelConfig, PruneAndTrain, PruneConfig
+from experiments import run
+from experiments.config import DataConfig, ModelConfig, PruneConfig
+from experiments.config.options import make_options
 from experiments.errors import UserError
-from experiments.options import make_options
+from experiments.protocols.prune_and_train.config import PruneAndTrain
+from experiments.protocols.prune_and_train.setup import make_setup
 from ntk_prune.models import mlp
 
 
@@ -18,12 +20,12 @@ def config(method: str, activation: str) -> PruneAndTrain:
 @pytest.mark.parametrize("method", ["px", "synflow_l2"])
 def test_no_paths_is_one_line(method):
     with pytest.raises(UserError, match=r"^prune: .*tanh units has no paths to follow"):
-        build.setup(config(method, "tanh"))
+        make_setup(config(method, "tanh"))
 
 
 @pytest.mark.parametrize(("method", "activation"), [("px", "relu"), ("pxact", "tanh")])
 def test_others_pass(method, activation):
-    assert build.setup(config(method, activation)).pruner is not None
+    assert make_setup(config(method, activation)).pruner is not None
 
 
 def test_other_protocols_refuse_before_they_write(tmp_path, capsys):

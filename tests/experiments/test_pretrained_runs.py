@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from configs import common, px_deeplab_voc2012, px_resnet50_cifar10, px_resnet50_imagenet10
-from experiments import build, run
-from experiments.config import Transfer
-from experiments.protocols.transfer import HEAD, features, ridge_head, transfer
+from experiments import factories, run
+from experiments.protocols.prune_and_train.setup import make_setup
+from experiments.protocols.transfer import HEAD, Transfer, features, ridge_head, transfer
 from experiments.store import Store
 from ntk_prune.checkpoint import load_tree
 from ntk_prune.interop import torch_layout
@@ -92,8 +92,10 @@ def tiny_transfer() -> Transfer:
 def test_the_head_solves_the_ridge_problem_and_stays(tmp_path):
     """Normal equations of |ZW + b - Y|^2 + ridge |W|^2 hold; training moves features only."""
     config = tiny_transfer()
-    setup = build.setup(config)
-    params, state = build.initialise(config.model, stream(0, "init"), setup.model, setup.example)
+    setup = make_setup(config)
+    params, state = factories.initialise(
+        config.model, stream(0, "init"), setup.model, setup.example
+    )
     head = ridge_head(config, setup, params, state)
     z, y = features(config, setup, params, state)
     kernel, bias = np.asarray(head["kernel"]), np.asarray(head["bias"])

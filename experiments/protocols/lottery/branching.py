@@ -9,15 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, cli
-from experiments.branches import BRANCHES, Architecture, Branch, Connection
-from experiments.config import BranchConfig, Lottery, LotteryBranch
+from experiments import cli, factories
+from experiments.config.options import make_options
 from experiments.errors import UserError, user_errors
 from experiments.networks import Network, Setup, train_all
-from experiments.options import make_options
-from experiments.pretraining import initial, pretraining
+from experiments.protocols.lottery.branches import BRANCHES, Architecture, Branch, Connection
+from experiments.protocols.lottery.config import BranchConfig, Lottery, LotteryBranch
+from experiments.protocols.lottery.pretraining import initial, pretraining
+from experiments.protocols.lottery.tickets import Level, Row, Tickets, goal, print_levels, rows
 from experiments.store import Store
-from experiments.tickets import Level, Row, Tickets, goal, print_levels, rows
 from ntk_prune import landscape, masks, training
 from ntk_prune.models import MODELS
 from ntk_prune.rng import derived
@@ -225,7 +225,7 @@ def measure_line(
 def inputs(setup: Setup, num_batches: int = 10) -> Iterable[Array]:
     """Training images as the network takes them, in the order in which they lie."""
     size = setup.config.train.batch_size
-    to_inputs = build.inputs(setup.config.data, setup.dataset)
+    to_inputs = factories.inputs(setup.config.data, setup.dataset)
     for start in range(0, min(num_batches * size, setup.dataset.num_train), size):
         stop = min(start + size, setup.dataset.num_train)
         yield to_inputs(jnp.asarray(setup.dataset.examples(np.arange(start, stop))[0]))

@@ -13,11 +13,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import build
-from experiments.config import Lottery
+from experiments import factories
 from experiments.errors import UserError, user_errors
 from experiments.networks import Setup, load_state
-from experiments.origin import Origin
+from experiments.protocols.lottery.config import Lottery
+from experiments.protocols.lottery.origin import Origin
 from experiments.store import Store
 from ntk_prune import lottery, masks
 from ntk_prune.pruners import prune
@@ -57,7 +57,7 @@ class Tickets:
     def batches(self, replicate: int) -> Batch:
         """What the criterion sees."""
         setup = self.setup
-        return build.score_batches(
+        return factories.score_batches(
             self.config.strategy, self.config.data, self.seed(replicate), setup.dataset
         )
 

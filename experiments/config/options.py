@@ -64,7 +64,7 @@ def make_options(factory: Callable, values: Mapping[str, Any]) -> Options:
     return made(**values)
 
 
-class Named:
+class FactoryChoice:
     """A choice by name from ``registry`` together with the options of the chosen factory."""
 
     registry: ClassVar[Mapping[str, Callable | None]]

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build
-from experiments.config import PruneAndTrain
-from experiments.kernels import Follower, kernel_of
-from experiments.records import final_numbers, log_epoch
+from experiments import factories
+from experiments.metrics import final_numbers, log_epoch
+from experiments.observers import Follower, kernel_of
+from experiments.protocols.prune_and_train.config import PruneAndTrain
+from experiments.protocols.prune_and_train.setup import Setup, make_setup
 from experiments.store import Store
 from ntk_prune import masks, training
 from ntk_prune.checkpoint import Checkpoints
@@ -21,9 +22,9 @@ from ntk_prune.types import Mask, Params, State
 
 def prune_and_train(config: PruneAndTrain, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
-    setup = build.setup(config)
+    setup = make_setup(config)
     key = stream(config.seed, "init")
-    params, state = build.initialise(config.model, key, setup.model, setup.example)
+    params, state = factories.initialise(config.model, key, setup.model, setup.example)
     with store.claimed():
         final = run_stages(config, setup, store, params, state)
         draw_figures(store)
@@ -31,7 +32,7 @@ def prune_and_train(config: PruneAndTrain, store: Store) -> None:
 
 
 def run_stages(
-    config: PruneAndTrain, setup: build.Setup, store: Store, params: Params, state: State
+    config: PruneAndTrain, setup: Setup, store: Store, params: Params, state: State
 ) -> training.TrainState:
     """Prune, follow the kernel, train: the state at the end."""
     mask = find_mask(config, setup, store, params, state)
@@ -43,7 +44,7 @@ def run_stages(
     return final
 
 
-def starting_weights(config: PruneAndTrain, setup: build.Setup, params: Params) -> Params:
+def starting_weights(config: PruneAndTrain, setup: Setup, params: Params) -> Params:
     """What training starts from: ``params``, or newly drawn weights for that control."""
     if config.prune.control != "reinit":
         return params
@@ -52,7 +53,7 @@ def starting_weights(config: PruneAndTrain, setup: build.Setup, params: Params) 
 
 
 def find_mask(
-    config: PruneAndTrain, setup: build.Setup, store: Store, params: Params, state: State
+    config: PruneAndTrain, setup: Setup, store: Store, params: Params, state: State
 ) -> Mask:
     """The mask of this run: read if it was found before, else pruned, tabled and written."""
     if store.has("mask.safetensors"):
@@ -67,7 +68,7 @@ def find_mask(
         )
         if config.prune.control == "shuffle":
             mask = masks.shuffle(key, mask)
-    order = build.layers_by_depth(setup.model, setup.example)
+    order = factories.layers_by_depth(setup.model, setup.example)
     table = pruning_table(config, mask, info, order)
     print_table(table)
     store.log(0, 0.0, {"prune_seconds": time.perf_counter() - start}, file="timing")
@@ -125,7 +126,7 @@ def print_table(table: dict) -> None:
 
 def follow_kernel(
     config: PruneAndTrain,
-    setup: build.Setup,
+    setup: Setup,
     store: Store,
     params: Params,
     state: State,
@@ -136,7 +137,7 @@ def follow_kernel(
         return None
     dataset = setup.dataset
     x, y = dataset.examples(np.arange(config.kernel_images))
-    x = build.inputs(config.data, dataset)(jnp.asarray(x))
+    x = factories.inputs(config.data, dataset)(jnp.asarray(x))
     pruned = kernel_of(setup.model, params, state, mask, x)
     if not store.has("spectrum.safetensors"):
         dense = kernel_of(setup.model, params, state, masks.ones_like(params), x)
@@ -150,7 +151,7 @@ def follow_kernel(
 
 def train(
     config: PruneAndTrain,
-    setup: build.Training,
+    setup: factories.Training,
     store: Store,
     params: Params,
     state: State,
@@ -193,7 +194,7 @@ def in_words(test: dict[str, float]) -> str:
     return f"test {name} {test[name]:.4f}"
 
 
-def finish(setup: build.Training, store: Store, final: training.TrainState) -> None:
+def finish(setup: factories.Training, store: Store, final: training.TrainState) -> None:
     """Write and print the final numbers."""
     numbers = final_numbers(store, final, setup.evaluate)
     store.finish(numbers)

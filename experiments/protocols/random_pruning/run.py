@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config import NtkTheory
 from experiments.errors import user_errors
+from experiments.protocols.random_pruning.config import RandomPruning
 from experiments.store import Store
 from ntk_prune.ntk import random_pruning
 from ntk_prune.ntk.concentration import estimate, width_law
@@ -37,7 +37,7 @@ class Cell(NamedTuple):
         return f"cells/{self.name}.json"
 
 
-def ntk_theory(config: NtkTheory, store: Store) -> None:
+def ntk_theory(config: RandomPruning, store: Store) -> None:
     """Run the protocol in ``store``, from the first cell that is not there yet."""
     with store.claimed():
         plan = list(cells(config))
@@ -57,7 +57,7 @@ def ntk_theory(config: NtkTheory, store: Store) -> None:
         print(f"{store.path}: {summary}")
 
 
-def cells(config: NtkTheory) -> Iterator[Cell]:
+def cells(config: RandomPruning) -> Iterator[Cell]:
     """All cells, by experiment."""
     yield from sweep_cells(config)
     yield from scaling_cells(config)
@@ -71,7 +71,7 @@ def cells(config: NtkTheory) -> Iterator[Cell]:
             yield Cell("cnn", network, config.cnn_networks)
 
 
-def sweep_cells(config: NtkTheory) -> Iterator[Cell]:
+def sweep_cells(config: RandomPruning) -> Iterator[Cell]:
     """Every width dense, pruned, and pruned together with the input layer."""
     settings = {
         "sweep_dense": (1.0, False),
@@ -84,7 +84,7 @@ def sweep_cells(config: NtkTheory) -> Iterator[Cell]:
             yield Cell(experiment, network, config.sweep_networks)
 
 
-def scaling_cells(config: NtkTheory) -> Iterator[Cell]:
+def scaling_cells(config: RandomPruning) -> Iterator[Cell]:
     """The width grows as a power of ``1 / density``."""
     for exponent, lowest in zip(
         config.scaling_exponents, config.scaling_min_densities, strict=True
@@ -96,7 +96,7 @@ def scaling_cells(config: NtkTheory) -> Iterator[Cell]:
                 yield Cell(f"scaling_{exponent:g}", network, config.scaling_networks)
 
 
-def inputs(config: NtkTheory, network: Network) -> tuple[Array, Array]:
+def inputs(config: RandomPruning, network: Network) -> tuple[Array, Array]:
     """The recorded pair of unit vectors, or a pair of uniform random images for convolutions."""
     rng = np.random.RandomState(config.input_seed)
     if isinstance(network, Convolutional):
@@ -107,7 +107,7 @@ def inputs(config: NtkTheory, network: Network) -> tuple[Array, Array]:
     return jnp.asarray(x1, jnp.float32), jnp.asarray(x2, jnp.float32)
 
 
-def run_cell(config: NtkTheory, store: Store, cell: Cell) -> None:
+def run_cell(config: RandomPruning, store: Store, cell: Cell) -> None:
     """Draw the networks of a cell and store their kernels."""
     x1, x2 = inputs(config, cell.network)
     key = jax.random.fold_in(stream(config.seed, "init"), zlib.crc32(cell.name.encode()))
@@ -135,7 +135,7 @@ def row(cell: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def fit_law(config: NtkTheory, store: Store) -> dict[str, Any]:
+def fit_law(config: RandomPruning, store: Store) -> dict[str, Any]:
     """The width that a deviation of ``law_level`` takes at each density, and its exponent."""
     of_law = [cell for cell in cells(config) if cell.experiment == "law"]
     stored = [store.read_json(cell.file) for cell in of_law]
@@ -157,7 +157,7 @@ def fit_law(config: NtkTheory, store: Store) -> dict[str, Any]:
     }
 
 
-def summarise(config: NtkTheory, rows: list[dict[str, Any]], law: dict[str, Any]) -> dict:
+def summarise(config: RandomPruning, rows: list[dict[str, Any]], law: dict[str, Any]) -> dict:
     """What ``DONE`` holds: the kernels of the widest networks of the sweep, the exponent."""
     widest = max(config.sweep_widths)
     sweep = [row for row in rows if row["experiment"].startswith("sweep")]
@@ -171,7 +171,7 @@ def summarise(config: NtkTheory, rows: list[dict[str, Any]], law: dict[str, Any]
 
 
 def draw_figures(
-    config: NtkTheory, rows: list[dict[str, Any]], law: dict[str, Any], store: Store
+    config: RandomPruning, rows: list[dict[str, Any]], law: dict[str, Any], store: Store
 ) -> None:
     """``random_pruning_theory.png`` in the run directory."""
     # matplotlib is only needed here

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.build.images import Data, inputs, preparation
 from experiments.config import DataConfig, TrainConfig, parse_duration
+from experiments.factories.data import Data, inputs, preparation
 from ntk_prune import data, training
 from ntk_prune.losses import LOSSES
 from ntk_prune.rng import stream

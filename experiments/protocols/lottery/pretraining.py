@@ -5,12 +5,12 @@ import functools
 
 import jax
 
-from experiments import build
+from experiments import factories
 from experiments.config import parse_duration
 from experiments.errors import UserError, user_errors
 from experiments.networks import Network, Setup, train_all
+from experiments.protocols.lottery.tickets import Tickets
 from experiments.store import Store
-from experiments.tickets import Tickets
 from ntk_prune import masks
 from ntk_prune.rng import derived
 from ntk_prune.training import TrainState
@@ -26,7 +26,7 @@ class Pretraining:
         with user_errors("pretraining"):
             self.setup = Setup(changed)
         main = tickets.setup
-        self.head = build.layers_by_depth(main.model, main.example)[-1].split("/")[0]
+        self.head = factories.layers_by_depth(main.model, main.example)[-1].split("/")[0]
         self._check_shapes(main)
 
     def _check_shapes(self, main: Setup) -> None:

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from experiments import cli
-from experiments.branching import Runner, planned
-from experiments.config import Lottery, LotteryBranch, from_dict, to_dict
+from experiments.config import from_dict, to_dict
 from experiments.errors import UserError, user_errors
 from experiments.networks import Setup
-from experiments.protocols.lottery import lottery
+from experiments.protocols.lottery.branching import Runner, planned
+from experiments.protocols.lottery.config import Lottery, LotteryBranch
+from experiments.protocols.lottery.run import lottery
+from experiments.protocols.lottery.tickets import Tickets, draw_figures, summary
 from experiments.store import Store
-from experiments.tickets import Tickets, draw_figures, summary
 
 EFFECTIVE = "lottery.json"  # the config by which a branch was trained, for branches from it
 

@@ -4,15 +4,22 @@ import time
 
 import jax
 
-from experiments import build
-from experiments.branching import check_inside, run_inside
-from experiments.config import Lottery
+from experiments import factories
 from experiments.errors import UserError, user_errors
 from experiments.networks import Network, Setup, train_all
-from experiments.pretraining import Pretraining, initial, pretraining
-from experiments.protocols.prune_and_train import layer_table
+from experiments.protocols.lottery.branching import check_inside, run_inside
+from experiments.protocols.lottery.config import Lottery
+from experiments.protocols.lottery.pretraining import Pretraining, initial, pretraining
+from experiments.protocols.lottery.tickets import (
+    Tickets,
+    draw_figures,
+    goal,
+    print_levels,
+    rows,
+    summary,
+)
+from experiments.protocols.prune_and_train.run import layer_table
 from experiments.store import Store
-from experiments.tickets import Tickets, draw_figures, goal, print_levels, rows, summary
 from ntk_prune import lottery as levels
 from ntk_prune import masks
 from ntk_prune.rng import stream
@@ -42,7 +49,7 @@ def check(tickets: Tickets) -> None:
     """UserError for a criterion or a rewind step that cannot be."""
     setup, config = tickets.setup, tickets.config
     with user_errors("strategy"):
-        build.check_paths(tickets.pruner, setup.model, setup.example)
+        factories.check_paths(tickets.pruner, setup.model, setup.example)
     for replicate in range(config.replicates):
         tickets.batches(replicate)
     rewind, end = setup.steps(config.rewind), setup.steps(config.train.duration)
@@ -106,7 +113,7 @@ def find_mask(tickets: Tickets, replicate: int, level: int) -> None:
         config.strategy.fraction,
         level,
     )
-    order = build.layers_by_depth(setup.model, setup.example)
+    order = factories.layers_by_depth(setup.model, setup.example)
     density = levels.level_density(config.strategy.fraction, level)
     table = {"method": config.strategy.name, "level": level, "density": density}
     part.write_json("pruning.json", {**table, **layer_table(mask, info, order)})

@@ -5,9 +5,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.build.images import Data
 from experiments.config import ModelConfig, PruneConfig
 from experiments.errors import user_errors
+from experiments.factories.data import Data
 from ntk_prune import activations, masks
 from ntk_prune.interop import pretrained
 from ntk_prune.models import MODELS

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from experiments.config import DataConfig, PruneConfig, StrategyConfig
+from experiments.config.options import choice
 from experiments.errors import user_errors
-from experiments.options import choice
 from ntk_prune import data, training
 from ntk_prune.rng import stream
 from ntk_prune.types import Array, Batch, Key

@@ -1,87 +1,17 @@
-"""Experiments on several networks: dense training, lottery tickets, branches from them."""
+"""Lottery tickets and the branches from them."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from experiments.branches import BRANCHES
+from experiments.config.options import DEFAULTS, FactoryChoice, Options, choice, require
 from experiments.config.sections import (
     DataConfig,
     Experiment,
-    ModelConfig,
-    TrainConfig,
-    check_batches,
+    Replicated,
+    StrategyConfig,
     parse_duration,
 )
-from experiments.options import DEFAULTS, Named, Options, choice, require
-from ntk_prune.lottery import STRATEGIES
-
-
-@dataclasses.dataclass(frozen=True)
-class Replicated(Experiment):
-    """What experiments on several networks share; replicate ``r`` has the seed ``seed + r``."""
-
-    model: ModelConfig = ModelConfig()
-    """The network."""
-    data: DataConfig = DataConfig()
-    """The images."""
-    train: TrainConfig = TrainConfig()
-    """The training."""
-    replicates: int = 1
-    """Networks that differ in every random stream: the seeds from seed on."""
-    at_once: int | None = None
-    """Networks trained as one program; None: all replicates of a level, but one where a CPU would
-    have to map convolutions."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        require(self.replicates >= 1, "replicates", self.replicates, "at least 1")
-        require(self.at_once is None or self.at_once >= 1, "at_once", self.at_once, "at least 1")
-        require(self.seed + self.replicates <= 2**32, "seed", self.seed,
-                "one whose replicates end before 2^32")  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class Train(Replicated):
-    """Train dense networks and keep chosen weights."""
-
-    protocol: ClassVar = "train"
-
-    save: tuple[str, ...] = ()
-    """When the whole state is kept, as epochs ('2ep') or iterations ('500it')."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        for duration in self.save:
-            parse_duration(duration, "save")
-
-
-@dataclasses.dataclass(frozen=True)
-class StrategyConfig(Named):
-    """What a level removes, by which criterion, on which weights and examples."""
-
-    registry: ClassVar = STRATEGIES
-    section: ClassVar = "strategy"
-
-    name: str = "sparse_global"
-    """sparse_global (magnitude), sparse_layerwise, random_global, random_rescale_global, or a
-    criterion such as snip, synflow or ntksap."""
-    options: Options = DEFAULTS
-    """Arguments of the criterion."""
-    fraction: float = 0.2
-    """Share of the surviving weights that every level removes, in (0, 1)."""
-    weights: Literal["trained", "rewound"] = "trained"
-    """What the criterion looks at: the level before after its training, or before it."""
-    num_examples: int = 100
-    """Training images that the criterion sees, the same at every level."""
-    batch_size: int = 100
-    """Images per batch of the criterion; divides num_examples."""
-    balanced: bool = False
-    """Take the same number of images from every class."""
-
-    def __post_init__(self):
-        self._validate_choice()
-        require(0 < self.fraction < 1, "strategy.fraction", self.fraction, "a number in (0, 1)")
-        check_batches("strategy", self.num_examples, self.batch_size)
+from experiments.protocols.lottery.branches import BRANCHES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +54,7 @@ class Lottery(Replicated):
 
 
 @dataclasses.dataclass(frozen=True)
-class BranchConfig(Named):
+class BranchConfig(FactoryChoice):
     """What is done with the tickets of another run."""
 
     registry: ClassVar = BRANCHES

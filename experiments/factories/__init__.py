@@ -1,0 +1,43 @@
+"""The only place where names in a config become objects.
+
+Whatever can be missing or wrong fails here, before a run writes anything.
+"""
+
+from experiments.factories.data import Data, example, inputs, load_data, load_images, score_batches
+from experiments.factories.network import (
+    check_paths,
+    initialise,
+    layers_by_depth,
+    make_model,
+    make_pruner,
+)
+from experiments.factories.training import (
+    Seeds,
+    Training,
+    make_feed,
+    make_learning_rate,
+    make_optimizer,
+    make_training,
+    steps,
+)
+
+__all__ = [
+    "Data",
+    "Seeds",
+    "Training",
+    "check_paths",
+    "example",
+    "initialise",
+    "inputs",
+    "layers_by_depth",
+    "load_data",
+    "load_images",
+    "make_feed",
+    "make_learning_rate",
+    "make_model",
+    "make_optimizer",
+    "make_pruner",
+    "make_training",
+    "score_batches",
+    "steps",
+]

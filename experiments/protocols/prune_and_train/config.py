@@ -1,0 +1,36 @@
+"""Prune at initialisation, then train."""
+
+import dataclasses
+from typing import ClassVar
+
+from experiments.config.options import require
+from experiments.config.sections import (
+    DataConfig,
+    Experiment,
+    ModelConfig,
+    PruneConfig,
+    TrainConfig,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class PruneAndTrain(Experiment):
+    """Prune at initialisation, train what is left, measure it on the test set."""
+
+    protocol: ClassVar = "prune_and_train"
+
+    model: ModelConfig = ModelConfig()
+    """The network."""
+    data: DataConfig = DataConfig()
+    """The images."""
+    prune: PruneConfig = PruneConfig()
+    """The pruning."""
+    train: TrainConfig = TrainConfig()
+    """The training."""
+    kernel_images: int = 0
+    """Training images whose NTK is followed: its eigenvalues before and after pruning, its drift
+    and label alignment in every epoch; 0 for none."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.kernel_images >= 0, "kernel_images", self.kernel_images, "0 or more")

@@ -1,0 +1,75 @@
+"""Random pruning against theory."""
+
+import dataclasses
+from typing import ClassVar
+
+from experiments.config.options import require
+from experiments.config.sections import Experiment
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomPruning(Experiment):
+    """Random pruning against the infinite-width kernel: Monte-Carlo means and deviations."""
+
+    protocol: ClassVar = "ntk_theory"
+
+    input_seed: int = 1
+    """Seed of numpy's legacy generator, from which the recorded pair of inputs comes."""
+    input_dim: int = 10
+    """Dimension of the two inputs, which are normalised."""
+    depth: int = 3
+    """Hidden layers L; the kernel of a pruned network tends to density^L times the dense one."""
+    sweep_widths: tuple[int, ...] = tuple(2**k for k in range(5, 14))
+    """Widths of the sweep at one density: dense, pruned, and pruned with the input layer."""
+    sweep_density: float = 0.5
+    """Probability of keeping a weight in the sweep."""
+    sweep_networks: int = 64
+    """Networks per point of the sweep."""
+    scaling_width: int = 1024
+    """Width at density 1 where the width grows as density^-exponent."""
+    scaling_exponents: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
+    """Exponents of that growth; 0 keeps the width."""
+    scaling_densities: tuple[float, ...] = tuple(k / 8 for k in range(8, 0, -1))
+    """Densities of that growth."""
+    scaling_min_densities: tuple[float, ...] = (0.125, 0.125, 0.125, 0.5)
+    """The lowest of these densities that is run with each exponent, because the width explodes."""
+    scaling_networks: int = 100
+    """Networks per point of that growth."""
+    law_widths: tuple[int, ...] = (128, 256, 512, 1024)
+    """Widths from which the law of the required width is fitted, the same for every density."""
+    law_densities: tuple[float, ...] = (1.0, 0.75, 0.5, 0.375, 0.25, 0.1875, 0.125)
+    """Densities of that fit."""
+    law_level: float = 0.2
+    """Mean absolute deviation to reach, as a fraction of the limit."""
+    law_networks: int = 512
+    """Networks per point of that fit."""
+    cnn_channels: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
+    """Channels of the convolutional networks; empty for none."""
+    cnn_densities: tuple[float, ...] = (1.0, 0.5, 0.25)
+    """Densities of the convolutional networks."""
+    cnn_image_size: int = 8
+    """Height and width of the two random images, which have 3 channels."""
+    cnn_networks: int = 128
+    """Networks per point of the convolutional sweep."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for field in ("sweep_networks", "scaling_networks", "law_networks", "cnn_networks"):
+            require(getattr(self, field) >= 2, field, getattr(self, field), "at least 2")
+        for field in ("sweep_widths", "law_widths", "cnn_channels"):
+            require(all(w >= 1 for w in getattr(self, field)), field, getattr(self, field),
+                     "positive widths")  # fmt: skip
+        for field in ("sweep_density", "scaling_densities", "law_densities", "cnn_densities"):
+            value = getattr(self, field)
+            values = value if isinstance(value, tuple) else (value,)
+            require(all(0 < d <= 1 for d in values), field, value, "densities in (0, 1]")
+        for field in ("input_dim", "depth", "scaling_width", "cnn_image_size"):
+            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        for field in ("law_widths", "law_densities"):
+            require(len(set(getattr(self, field))) >= 2, field, getattr(self, field),
+                     "at least two values, to fit a slope")  # fmt: skip
+        require(len(self.scaling_min_densities) == len(self.scaling_exponents),
+                 "scaling_min_densities", self.scaling_min_densities,
+                 "one for each of scaling_exponents")  # fmt: skip
+        require(self.law_level > 0, "law_level", self.law_level, "more than 0")
+        require(0 <= self.input_seed < 2**32, "input_seed", self.input_seed, "0 to 2^32 - 1")
