@@ -87,8 +87,9 @@ def _jacrev(model, params, x, options):
     import jax.numpy as jnp
 
     from ntk_prune import masks
+    from ntk_prune.coordinates import chosen
     from ntk_prune.ntk.empirical import estimate
-    from ntk_prune.ntk.jacobian import chosen, split
+    from ntk_prune.ntk.jacobian import split
 
     theta, merge = split(chosen(params, "prunable"), params)
     mask = options["mask"]

@@ -13,6 +13,7 @@ import numpy as np
 
 Array = jax.Array | np.ndarray  # on a device or, before it gets there, on the host
 Dtype = Literal["bfloat16", "float32"] | None  # of the computation; None follows the inputs
+BatchNormMode = Literal["batch", "running"]  # by the statistics of the batch, or the stored ones
 Key = jax.Array
 Device = Any  # a jax.Device, which is not a type to type checkers
 Params = Any  # nested dict of float arrays

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ntk_prune"
 
 # Which packages of ntk_prune each layer may import; itself is always allowed.
-CORE = {"types", "activations", "losses", "masks", "schedules", "rng", "conv_patches"}
+CORE = {"types", "activations", "losses", "masks", "schedules", "rng", "conv_patches",
+        "coordinates"}  # fmt: skip
 ALLOWED = {
     "types": set(),
     "rng": set(),
@@ -21,15 +22,17 @@ ALLOWED = {
     "losses": {"types"},
     "conv_patches": {"types"},
     "masks": {"types"},
+    "coordinates": {"types", "masks"},
+    "linalg": {"types"},
     "checkpoint": {"types", "masks"},
     "data": CORE,
     "models": {"types", "activations", "conv_patches"},
-    "ntk": CORE | {"models"},
+    "ntk": CORE | {"models", "linalg"},
     "interop": CORE | {"models"},
-    "pruners": CORE | {"ntk"},
+    "pruners": CORE | {"ntk", "linalg"},
     "training": CORE | {"ntk", "data"},
     "lottery": CORE | {"pruners", "training"},
-    "landscape": CORE | {"ntk", "data"},
+    "landscape": CORE | {"ntk", "data", "linalg"},
 }
 # Each module or package of experiments may import the ones before it.
 EXPERIMENTS = (

@@ -10,6 +10,7 @@ from ntk_prune.landscape.connectivity import (
     line,
     mode_connectivity,
 )
+from ntk_prune.landscape.hessian import MaskedLoss
 from ntk_prune.landscape.similarity import (
     agreement,
     cosine,
@@ -21,6 +22,7 @@ from ntk_prune.landscape.similarity import (
 
 __all__ = [
     "Line",
+    "MaskedLoss",
     "ModeConnectivity",
     "agreement",
     "barrier",

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ntk_prune.activations import PLAIN
-from ntk_prune.models.linen import conv, conv_bn, mode_of, model, uniform_fan_in
 from ntk_prune.models.backbone import Backbone
+from ntk_prune.models.linen import conv, conv_bn, mode_of, model, uniform_fan_in
 from ntk_prune.types import Array, Dtype, Model
 
 RATES = {8: (12, 24, 36), 16: (6, 12, 18)}

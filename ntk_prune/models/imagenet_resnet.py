@@ -5,6 +5,7 @@ from typing import Any, Literal
 from flax import linen as nn
 
 from ntk_prune.activations import PLAIN
+from ntk_prune.models.backbone import Backbone
 from ntk_prune.models.linen import (
     Init,
     dense,
@@ -14,7 +15,6 @@ from ntk_prune.models.linen import (
     model,
     uniform_fan_in,
 )
-from ntk_prune.models.backbone import Backbone
 from ntk_prune.types import Dtype, Model
 
 

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntk_prune import masks
+from ntk_prune.coordinates import chosen
 from ntk_prune.types import Array, Mask, Model, Params, State
 
 Function = Callable[[Params, Array], Array] | Model
-WRT = ("all", "prunable")
 
 
 def call(f: Function, params: Params, state: State, x: Array) -> Array:
@@ -24,19 +24,6 @@ def call(f: Function, params: Params, state: State, x: Array) -> Array:
     if isinstance(f, Model):
         return f.apply(params, state, x, train=False)[0]
     return f(params, x)
-
-
-def chosen(params: Params, wrt: str) -> tuple[bool, ...]:
-    """Which parameter leaves are differentiated: ``"all"`` or only the ``"prunable"`` ones.
-
-    Raises ValueError for another word, or when nothing is prunable.
-    """
-    if wrt not in WRT:
-        raise ValueError(f"wrt must be one of {', '.join(WRT)}, got {wrt!r}")
-    flags = jax.tree.leaves(masks.prunable(params))
-    if wrt == "prunable" and not any(flags):
-        raise ValueError("no parameter is prunable (called `kernel`): use wrt='all'")
-    return tuple(flags) if wrt == "prunable" else (True,) * len(flags)
 
 
 def parse_outputs(outputs: str, num_outputs: int) -> tuple[str, int | None]:

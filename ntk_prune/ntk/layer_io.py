@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from ntk_prune.types import Array
 from ntk_prune.conv_patches import Window
+from ntk_prune.types import Array
 
 _INLINED = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "remat2": "jaxpr"}
 

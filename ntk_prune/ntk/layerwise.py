@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntk_prune.ntk.jacobian import Function, call, chosen, compact, cotangents, kept_indices, split
+from ntk_prune.conv_patches import Window, patches
+from ntk_prune.coordinates import chosen
+from ntk_prune.ntk.jacobian import Function, call, compact, cotangents, kept_indices, split
 from ntk_prune.ntk.layer_io import Layer, tap
 from ntk_prune.types import Array, Mask, Params, State
-from ntk_prune.conv_patches import Window, patches
 
 
 class LayerPlan(NamedTuple):

@@ -5,38 +5,32 @@ the chosen leaves, and ``K = J J^T``. ``J^T u`` is one reverse pass, ``J v`` one
 ``K u`` both: memory stays that of a backward pass, whatever ``n`` and ``P``.
 """
 
+import dataclasses
 import functools
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ntk_prune.ntk.jacobian import Function, call, chosen, split
+from ntk_prune.coordinates import chosen
+from ntk_prune.linalg import LinearMap, SymmetricOperator
+from ntk_prune.ntk.jacobian import Function, call, split
 from ntk_prune.ntk.problem import problem
 from ntk_prune.types import Array, Mask, Params, State
 
 
-class LinearMap(Protocol):
-    """A function of one flat vector."""
-
-    def __call__(self, vector: Array, /) -> Array: ...
-
-
-class Operator(NamedTuple):
-    """``K`` and its factors as functions of flat vectors.
+@dataclasses.dataclass(frozen=True)
+class NTKOperator(SymmetricOperator):
+    """``K [nC, nC]`` and its factors as functions of flat vectors.
 
     Attributes:
-        matvec: ``u [nC] -> K u [nC]``.
         jvp: ``v [P] -> J v [nC]``.
         vjp: ``u [nC] -> J^T u [P]``; zero at pruned coordinates.
-        size: ``nC``, the size of ``K``.
         num_parameters: ``P``, pruned coordinates included.
     """
 
-    matvec: LinearMap
     jvp: LinearMap
     vjp: LinearMap
-    size: int
     num_parameters: int
 
 
@@ -49,7 +43,7 @@ def ntk_operator(
     mask: Mask | None = None,
     wrt: str = "all",
     chunk: int | None = None,
-) -> Operator:
+) -> NTKOperator:
     """The kernel of ``f`` on ``x [n, ...]`` as an operator; arguments as for ``empirical_ntk``.
 
     Args:
@@ -70,7 +64,8 @@ def ntk_operator(
     flags = chosen(params, wrt)
     kept = None if mask is None else split(flags, mask)[0]
     how = _Passes(f, flags, params, state, kept)
-    outputs = jax.eval_shape(functools.partial(call, f), params, state, x).shape[1]
+    logits = jax.eval_shape(functools.partial(call, f), params, state, x)
+    outputs = logits.shape[1]
     parts = [x[i : i + (chunk or len(x))] for i in range(0, len(x), chunk or len(x))]
 
     def vjp(u: Array) -> Array:
@@ -88,7 +83,7 @@ def ntk_operator(
         return _product(*how, x, u) if len(parts) == 1 else jvp(vjp(u))
 
     size = sum(leaf.size for leaf in split(flags, params)[0])
-    return Operator(matvec, jvp, vjp, len(x) * outputs, size)
+    return NTKOperator(matvec, logits.size, logits.dtype, jvp, vjp, size)
 
 
 class _Passes(NamedTuple):

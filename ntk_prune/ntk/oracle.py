@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from ntk_prune import masks
-from ntk_prune.ntk.jacobian import call, chosen, parse_outputs, split
+from ntk_prune.coordinates import chosen
+from ntk_prune.ntk.jacobian import call, parse_outputs, split
 from ntk_prune.ntk.problem import Problem
 from ntk_prune.types import Array
 

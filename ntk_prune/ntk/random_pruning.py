@@ -72,7 +72,8 @@ class FullyConnected(_RandomNetwork):
 class Convolutional(_RandomNetwork):
     """``depth`` zero-padded 3x3 convolutions on images ``[H, W, C]``, their mean, one output.
 
-    Every layer has the factor ``sqrt(2 / fan_in)`` in front of its weights, as in ``infinite_width.CNN``.
+    Every layer has the factor ``sqrt(2 / fan_in)`` in front of its weights, as in
+    ``infinite_width.CNN``.
 
     Args:
         width: Channels of each convolution.

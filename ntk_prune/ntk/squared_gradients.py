@@ -9,8 +9,8 @@ import numpy as np
 from ntk_prune import masks
 from ntk_prune.ntk.empirical import estimate
 from ntk_prune.ntk.jacobian import Function, masked
-from ntk_prune.ntk.layerwise import backward, input_rows, make_plan
 from ntk_prune.ntk.layer_io import Layer
+from ntk_prune.ntk.layerwise import backward, input_rows, make_plan
 from ntk_prune.types import Array, Mask, Params, State
 
 

@@ -10,12 +10,22 @@ import jax.numpy as jnp
 
 from ntk_prune import losses, masks
 from ntk_prune.schedules import SCHEDULES
-from ntk_prune.types import Array, Batch, Mask, Model, Params, Pruner, ScoreFn, Scores, State
+from ntk_prune.types import (
+    Array,
+    Batch,
+    BatchNormMode,
+    Mask,
+    Model,
+    Params,
+    Pruner,
+    ScoreFn,
+    Scores,
+    State,
+)
 
 P = ParamSpec("P")
 Schedule = Literal["exponential", "linear", "one_shot"]
 Scope = Literal["global", "layer", "erk"]
-BatchNormMode = Literal["batch", "running"]
 
 OPTIONS = {
     "num_rounds": "How often to score and prune.",

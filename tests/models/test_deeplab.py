@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ntk_prune.activations import PLAIN
-from ntk_prune.models.deeplab import RATES, Pyramid, deeplab, upsample
 from ntk_prune.models.backbone import Backbone
+from ntk_prune.models.deeplab import RATES, Pyramid, deeplab, upsample
 
 MODE = {"train": False, "momentum": 0.9, "axis_name": None, "activation": PLAIN}
 
@@ -30,7 +30,12 @@ def test_dilation_replaces_strides_beyond_the_output_stride(depth, output_stride
 
 
 def test_513_pixels_leave_65():
-    assert [shape[0] for shape in stages(Backbone(18, 2, output_stride=8), 513)] == [129, 65, 65, 65]
+    assert [shape[0] for shape in stages(Backbone(18, 2, output_stride=8), 513)] == [
+        129,
+        65,
+        65,
+        65,
+    ]
     network = deeplab(18, 2, 8, 21)
     x = jnp.zeros((1, 513, 513, 3))
     params, state = jax.eval_shape(network.init, jax.random.key(0), x)

@@ -164,7 +164,10 @@ def test_precision_is_jax_default(x64):
         (lambda: infinite_width.architecture("resnet", depth=20), "resnet .* batch norm has none"),
         (lambda: infinite_width.architecture("lenet5"), "lenet5 .* max pooling has none"),
         (lambda: infinite_width.architecture("vgg"), "batch norm and max pooling has none"),
-        (lambda: infinite_width.architecture("mlp", activation="softmax"), "for activation 'softmax'"),
+        (
+            lambda: infinite_width.architecture("mlp", activation="softmax"),
+            "for activation 'softmax'",
+        ),
         (lambda: infinite_width.architecture("vit"), "no analytic kernel for 'vit'"),
         (lambda: CNN(channels=(1,), head="max"), "for head 'max'"),
         (lambda: CNN(channels=(1,), kernel=2), "odd"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from kernel_cases import network, random_mask
 
+from ntk_prune import linalg
 from ntk_prune.ntk.diagnostics import as_matrix
 from ntk_prune.ntk.empirical import empirical_ntk
 from ntk_prune.ntk.operators import ntk_operator
@@ -25,6 +26,17 @@ def test_products(pruned, chunk):
         np.testing.assert_allclose(op.jvp(op.vjp(u)), matrix @ u, rtol=1e-9)
         v = jax.random.normal(jax.random.key(4), (op.num_parameters,))
         np.testing.assert_allclose(u @ op.jvp(v), v @ op.vjp(u), rtol=1e-9)
+
+
+def test_lanczos_equals_eigh_of_the_kernel():
+    with jax.enable_x64(True):
+        model, params, state, x = network("mlp", n=12, dtype=jnp.float64)
+        options = {"state": state, "mask": random_mask(params)}
+        op = ntk_operator(model, params, x, **options)
+        exact = np.linalg.eigvalsh(as_matrix(empirical_ntk(model, params, x, **options)))[::-1]
+        top = linalg.top_eigenvalues(jax.random.key(7), op, 6)
+    np.testing.assert_allclose(top.values, exact[:6], rtol=1e-10)
+    assert (top.residuals < 1e-8 * exact[0]).all()
 
 
 def test_gradient_is_zero_at_pruned_coordinates():

@@ -169,7 +169,9 @@ def test_limit_of_the_recorded_pair():
     assert network.unpruned_limit(x1, x2) == pytest.approx(2.4287229440232556, rel=1e-6)
     assert random_pruning.limit(network, x1, x2) == pytest.approx(2.4287229440232556 / 8, rel=1e-6)
     with_input = FullyConnected(8, depth=3, density=0.5, prune_input=True)
-    assert random_pruning.limit(with_input, x1, x2) == pytest.approx(2.4287229440232556 / 16, rel=1e-6)
+    assert random_pruning.limit(with_input, x1, x2) == pytest.approx(
+        2.4287229440232556 / 16, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,9 @@ def test_mean_tends_to_the_limit(density, prune_input):
 def test_mean_tends_to_the_limit_of_a_cnn():
     x1, x2 = (jnp.float32(x) for x in np.random.default_rng(0).random((2, 4, 4, 3)))
     network = Convolutional(64, depth=2, density=0.5)
-    result = estimate(random_pruning.sample(KEY, network, x1, x2, 200), random_pruning.limit(network, x1, x2))
+    result = estimate(
+        random_pruning.sample(KEY, network, x1, x2, 200), random_pruning.limit(network, x1, x2)
+    )
     assert abs(result.mean - random_pruning.limit(network, x1, x2)) < 4 * result.sem
     assert result.sem < 0.05 * result.mean
 
