@@ -1,4 +1,7 @@
-"""The loss between and around trained networks, and how alike their outputs are."""
+"""The loss between and around trained networks, how alike they are, and the regimes of pruned ones.
+
+The procedures that choose a temperature by them are in ``selection``.
+"""
 
 from ntk_prune.landscape.connectivity import (
     Line,
@@ -11,6 +14,7 @@ from ntk_prune.landscape.connectivity import (
     mode_connectivity,
 )
 from ntk_prune.landscape.hessian import MaskedLoss
+from ntk_prune.landscape.regimes import Boundaries, Regimes, boundaries, classify, dead_cells
 from ntk_prune.landscape.similarity import (
     agreement,
     cosine,
@@ -21,14 +25,19 @@ from ntk_prune.landscape.similarity import (
 )
 
 __all__ = [
+    "Boundaries",
     "Line",
     "MaskedLoss",
     "ModeConnectivity",
+    "Regimes",
     "agreement",
     "barrier",
     "barrier_height",
     "batch_statistics",
+    "boundaries",
+    "classify",
     "cosine",
+    "dead_cells",
     "interpolate",
     "jensen_shannon",
     "line",
