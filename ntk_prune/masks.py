@@ -1,16 +1,22 @@
 """Masks: boolean trees outside the network. The pruned network is ``apply(params * mask)``.
 
 Convolution and linear kernels are prunable; biases, batch norm and everything else are not.
-``density`` is always kept / total over the prunable weights.
+``density`` is always kept / total over the prunable weights. Functions that count or choose take
+another predicate than ``is_kernel``, such as ``excluding(params, ["fc"])``.
 """
+
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntk_prune.types import Key, Mask, Params, Scores
+from ntk_prune.allocation import ALLOCATIONS
+from ntk_prune.types import Array, Key, Mask, Model, Params, Scores
 
 Path = tuple[str, ...]
+Prunable = Callable[[Path], bool]
+"""Whether the leaf at a path may be pruned."""
 
 
 def path_of(key_path) -> Path:
@@ -28,13 +34,36 @@ def is_kernel(path: Path) -> bool:
     return path[-1] == "kernel"
 
 
-def prunable(params: Params) -> Params:
+def excluding(params: Params, modules: Sequence[str]) -> Prunable:
+    """The predicate of all kernels but those under ``modules``, paths from the top: ``"fc"``.
+
+    Raises ValueError for a module that holds no kernel of ``params``, or if no kernel is left.
+
+    >>> which = excluding({"fc": {"kernel": 0}, "conv": {"kernel": 0}}, ["fc"])
+    >>> which(("fc", "kernel")), which(("conv", "kernel"))
+    (False, True)
+    """
+    prefixes = [tuple(module.split("/")) for module in modules]
+    kernels = [path for path, _ in _flat(params) if is_kernel(path)]
+    for prefix in prefixes:
+        if not any(path[: len(prefix)] == prefix for path in kernels):
+            raise ValueError(f"no weights to exclude lie under {'/'.join(prefix)!r}")
+
+    def is_prunable(path: Path) -> bool:
+        return is_kernel(path) and not any(path[: len(p)] == p for p in prefixes)
+
+    if kernels and not any(map(is_prunable, kernels)):
+        raise ValueError(f"nothing is left to prune without {', '.join(modules)}")
+    return is_prunable
+
+
+def prunable(params: Params, is_prunable: Prunable = is_kernel) -> Params:
     """A tree of Python bools: which leaves may be pruned.
 
     >>> prunable({"fc": {"kernel": np.ones((2, 3)), "bias": np.ones(3)}})
     {'fc': {'bias': False, 'kernel': True}}
     """
-    return jax.tree_util.tree_map_with_path(lambda path, _: is_kernel(path_of(path)), params)
+    return jax.tree_util.tree_map_with_path(lambda path, _: is_prunable(path_of(path)), params)
 
 
 def ones_like(params: Params) -> Mask:
@@ -57,10 +86,34 @@ def only_prunable(tree: Params) -> Params:
     return jax.tree.map(lambda t, p: t if p else jnp.zeros_like(t), tree, prunable(tree))
 
 
-def leaves(tree: Params) -> list[tuple[str, jax.Array]]:
+def leaves(tree: Params, is_prunable: Prunable = is_kernel) -> list[tuple[str, jax.Array]]:
     """``(name, leaf)`` of the prunable leaves, in the order of the tree."""
-    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return [(name_of(path), leaf) for path, leaf in flat if is_kernel(path_of(path))]
+    return [("/".join(path), leaf) for path, leaf in _flat(tree) if is_prunable(path)]
+
+
+def _flat(tree: Params) -> list[tuple[Path, jax.Array]]:
+    return [(path_of(p), leaf) for p, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]]
+
+
+def layers_by_depth(model: Model, x: Array) -> list[str]:
+    """The names of the kernels in the order in which the network makes them for ``x [B, ...]``.
+
+    jax sorts the keys of every tree that leaves it, so the order is read while ``init`` is traced.
+    """
+    names: list[str] = []
+
+    def walk(tree: Params, path: Path) -> None:
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                walk(value, (*path, key))
+            elif is_kernel((*path, key)):
+                names.append("/".join((*path, key)))
+
+    def trace(key: Key, x: Array) -> None:
+        walk(model.init(key, x)[0], ())
+
+    jax.eval_shape(trace, jax.random.key(0), x)
+    return names
 
 
 def check(params: Params, mask: Mask) -> None:
@@ -79,23 +132,23 @@ def check(params: Params, mask: Mask) -> None:
             )
 
 
-def layer_counts(mask: Mask) -> dict[str, tuple[int, int]]:
+def layer_counts(mask: Mask, is_prunable: Prunable = is_kernel) -> dict[str, tuple[int, int]]:
     """``{layer: (kept, total)}`` over the prunable leaves."""
-    return {name: (int(np.asarray(m).sum()), int(m.size)) for name, m in leaves(mask)}
+    return {name: (int(np.asarray(m).sum()), int(m.size)) for name, m in leaves(mask, is_prunable)}
 
 
-def layer_densities(mask: Mask) -> dict[str, float]:
+def layer_densities(mask: Mask, is_prunable: Prunable = is_kernel) -> dict[str, float]:
     """``{layer: kept / total}`` over the prunable leaves."""
-    return {name: kept / total for name, (kept, total) in layer_counts(mask).items()}
+    return {name: kept / total for name, (kept, total) in layer_counts(mask, is_prunable).items()}
 
 
-def density(mask: Mask) -> float:
+def density(mask: Mask, is_prunable: Prunable = is_kernel) -> float:
     """Kept / total over all prunable weights.
 
     >>> density({"kernel": np.array([True, False, False, True]), "bias": np.array([True])})
     0.5
     """
-    counts = layer_counts(mask).values()
+    counts = layer_counts(mask, is_prunable).values()
     return sum(kept for kept, _ in counts) / sum(total for _, total in counts)
 
 
@@ -114,41 +167,35 @@ def _top(scores: np.ndarray, kept: np.ndarray, k: int) -> np.ndarray:
     return result
 
 
-def erk_counts(shapes: list[tuple[int, ...]], total_kept: int) -> list[int]:
-    """Kept weights per layer under Erdos-Renyi-Kernel: density_l ~ sum(shape_l) / prod(shape_l).
-
-    Layers that would exceed density 1 are kept whole and the rest share what is left
-    (Evci et al., arXiv 1911.11134). The counts sum to ``total_kept`` exactly.
-    """
-    sizes = np.array([np.prod(s) for s in shapes], float)
-    weights = np.array([sum(s) for s in shapes], float)
-    full = np.zeros(len(shapes), bool)
-    while True:
-        budget = total_kept - sizes[full].sum()
-        wanted = np.where(full, sizes, budget * weights / max(weights[~full].sum(), 1e-300))
-        newly = ~full & (wanted > sizes)
-        if not newly.any():
-            break
-        full |= newly
-    counts = np.floor(wanted).astype(int)
-    room = counts < sizes
-    order = np.argsort(-(wanted - counts) * room, kind="stable")
-    counts[order[: total_kept - counts.sum()]] += 1
-    return counts.tolist()
+SCOPES = ("global", *ALLOCATIONS)
 
 
-SCOPES = ("global", "layer", "erk")
-
-
-def keep_top(scores: Scores, mask: Mask, density: float, scope: str = "global") -> Mask:
+def keep_top(
+    scores: Scores,
+    mask: Mask,
+    density: float,
+    scope: str = "global",
+    is_prunable: Prunable = is_kernel,
+    order: Sequence[str] | None = None,
+) -> Mask:
     """Keep exactly ``round(density * n)`` prunable weights by score; pruned ones never return.
 
-    ``scope="global"`` ranks all layers together; ``"layer"`` keeps ``round(density * n_l)`` in
-    every layer; ``"erk"`` shares the global number over the layers by Erdos-Renyi-Kernel. Ties go
-    to the lower index. Runs on the host with an O(n) selection.
+    ``scope="global"`` ranks all layers together. The others rank every layer alone, in which they
+    keep as many as the rule of that name in ``ntk_prune.allocation`` says. Ties go to the lower
+    index. Runs on the host with an O(n) selection.
 
-    Raises ValueError for a density outside (0, 1], an unknown scope, or more weights asked for
-    than are left; FloatingPointError, naming the layer, for a non-finite score of a kept weight.
+    Args:
+        scores: Larger = keep.
+        mask: What is left so far.
+        density: Kept / total over the prunable weights.
+        scope: One of ``SCOPES``.
+        is_prunable: Which leaves are ranked and counted; the others keep their mask.
+        order: Names of the layers by depth, from ``layers_by_depth``, for ``"uniform_plus"``, to
+            which first and last matter.
+
+    Raises ValueError for a density outside (0, 1], an unknown scope, or more weights asked
+    for than are left; FloatingPointError, naming the layer, for a non-finite score of a kept
+    weight.
 
     >>> tree = {"kernel": np.array([3.0, 1.0, 2.0, 2.0])}
     >>> keep_top(tree, {"kernel": np.ones(4, bool)}, 0.5)["kernel"].tolist()
@@ -158,23 +205,31 @@ def keep_top(scores: Scores, mask: Mask, density: float, scope: str = "global") 
         raise ValueError(f"density must lie in (0, 1], got {density}")
     if scope not in SCOPES:
         raise ValueError(f"unknown scope {scope!r}; choose one of {', '.join(SCOPES)}")
-    names, values = zip(*((n, np.asarray(s)) for n, s in leaves(scores)), strict=True)
-    kept = [np.asarray(m).ravel() for _, m in leaves(mask)]
-    for name, v, m in zip(names, values, kept, strict=True):
+    values = {n: np.asarray(s) for n, s in leaves(scores, is_prunable)}
+    kept = [np.asarray(m).ravel() for _, m in leaves(mask, is_prunable)]
+    for (name, v), m in zip(values.items(), kept, strict=True):
         bad = int((~np.isfinite(v.ravel()[m])).sum())
         if bad:
             raise FloatingPointError(f"{bad} of {m.sum()} scores of {name} are not finite")
-    sizes = [v.size for v in values]
+    shapes = {name: v.shape for name, v in values.items()}
     if scope == "global":
-        new = _top_in_groups(values, kept, [round(density * sum(sizes))], merge=True)
+        counts = [round(density * sum(v.size for v in values.values()))]
     else:
-        counts = (
-            [round(density * n) for n in sizes]
-            if scope == "layer"
-            else erk_counts([v.shape for v in values], round(density * sum(sizes)))
-        )
-        new = _top_in_groups(values, kept, counts, merge=False)
-    return _replace_prunable(mask, new)
+        counts = _layer_counts_of(scope, shapes, density, order)
+    new = _top_in_groups(list(values.values()), kept, counts, merge=scope == "global")
+    return _replace_prunable(mask, new, is_prunable)
+
+
+def _layer_counts_of(scope, shapes, density, order):
+    """The rule's counts in the order of ``shapes``, itself applied in that of ``order``."""
+    if order is None:
+        if scope == "uniform_plus":
+            raise ValueError("scope 'uniform_plus' needs the order of the layers, layers_by_depth")
+        order = shapes
+    names = [name for name in order if name in shapes]
+    by_depth = ALLOCATIONS[scope]([shapes[name] for name in names], density)
+    counts = dict(zip(names, by_depth, strict=True))
+    return [counts[name] for name in shapes]
 
 
 def _top_in_groups(values, kept, counts, *, merge):
@@ -191,10 +246,10 @@ def _top_in_groups(values, kept, counts, *, merge):
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def _replace_prunable(mask: Mask, new: list[np.ndarray]) -> Mask:
+def _replace_prunable(mask: Mask, new: list[np.ndarray], is_prunable: Prunable = is_kernel) -> Mask:
     """``mask`` with its prunable leaves, in order, replaced by ``new``."""
-    fresh = iter(new)
-    return jax.tree.map(lambda m, p: jnp.asarray(next(fresh)) if p else m, mask, prunable(mask))
+    fresh, replaced = iter(new), prunable(mask, is_prunable)
+    return jax.tree.map(lambda m, p: jnp.asarray(next(fresh)) if p else m, mask, replaced)
 
 
 def shuffle(key: Key, mask: Mask) -> Mask:

@@ -108,7 +108,8 @@ DensitySchedule = Callable[[int, int, float], float]
 class Pruner(NamedTuple):
     """A criterion and how it is iterated: the score, its density schedule, rounds and scope.
 
-    ``follows_paths``: it needs a model that takes ``activation``.
+    ``follows_paths``: it needs a model that takes ``activation``. ``exclude``: modules, by their
+    paths, whose weights are neither pruned nor counted.
     """
 
     score: ScoreFn
@@ -116,3 +117,4 @@ class Pruner(NamedTuple):
     num_rounds: int = 1
     scope: str = "global"
     follows_paths: bool = False
+    exclude: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ntk_prune"
 
 # Which packages of ntk_prune each layer may import; itself is always allowed.
-CORE = {"types", "activations", "losses", "masks", "schedules", "rng", "conv_patches",
+CORE = {"types", "activations", "losses", "masks", "allocation", "schedules", "rng", "conv_patches",
         "coordinates"}  # fmt: skip
 ALLOWED = {
     "types": set(),
@@ -21,7 +21,8 @@ ALLOWED = {
     "activations": {"types"},
     "losses": {"types"},
     "conv_patches": {"types"},
-    "masks": {"types"},
+    "allocation": set(),
+    "masks": {"types", "allocation"},
     "coordinates": {"types", "masks"},
     "linalg": {"types"},
     "checkpoint": {"types", "masks"},

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ntk_prune import masks
-from ntk_prune.models import mlp
+from ntk_prune import allocation, masks
+from ntk_prune.models import mlp, preresnet
 
 KEY = jax.random.key(3)
 NET = mlp((7, 5), 4)
@@ -82,16 +82,66 @@ def test_keep_top_ignores_scores_of_pruned_weights(params):
         assert not (a & ~m).any()
 
 
+def test_excluded_modules_are_neither_ranked_nor_counted(params):
+    conv_only = masks.excluding(params, ["fc2"])
+    mask = masks.keep_top(scores_like(params), masks.ones_like(params), 0.25, is_prunable=conv_only)
+    assert mask["fc2"]["kernel"].all()
+    assert masks.density(mask, conv_only) == round(0.25 * 77) / 77
+    assert masks.density(mask) == (round(0.25 * 77) + 20) / 97
+    assert list(masks.layer_counts(mask, conv_only)) == ["fc0/kernel", "fc1/kernel"]
+    with pytest.raises(ValueError, match="no weights to exclude lie under 'fc'"):
+        masks.excluding(params, ["fc"])
+    with pytest.raises(ValueError, match="nothing is left to prune without fc0, fc1, fc2"):
+        masks.excluding(params, ["fc0", "fc1", "fc2"])
+
+
+def test_uniform_plus_goes_by_depth_not_by_name(params):
+    network = preresnet(8, 1 / 8)
+    x = jnp.zeros((1, 8, 8, 1))
+    order = masks.layers_by_depth(network, x)
+    assert (order[0], order[-1]) == ("conv1/kernel", "fc/kernel")
+    assert order[4:6] == ["layer2_0/conv2/kernel", "layer2_0/shortcut_conv/kernel"]
+    shapes, _ = jax.eval_shape(network.init, KEY, x)
+    scores = jax.tree.map(lambda s: np.random.default_rng(s.size).random(s.shape), shapes)
+    mask = masks.keep_top(scores, masks.ones_like(scores), 0.05, "uniform_plus", order=order)
+    densities = masks.layer_densities(mask)
+    assert densities["conv1/kernel"] == 1.0
+    assert densities["fc/kernel"] == 0.2
+    assert all(d < 0.1 for name, d in densities.items() if name not in (order[0], order[-1]))
+
+
+def test_uniform_plus_refuses_what_it_cannot_keep():
+    shapes = [(3, 3, 8, 16), (16, 10)]
+    with pytest.raises(ValueError, match=r"density 0\.5 is too low for scope 'uniform_plus'"):
+        allocation.uniform_plus(shapes, 0.5)
+
+
+PRERESNET20_UNIFORM = {
+    0.05: 13512, 0.06: 16215, 0.07: 18913, 0.08: 21618, 0.1: 27023, 0.14: 37837, 0.2: 54052,
+    0.4: 108105, 0.8: 216204,
+}  # fmt: skip
+
+
+def test_uniform_counts_of_preresnet_20_are_the_published_ones():
+    params, _ = jax.eval_shape(preresnet(20).init, KEY, jnp.zeros((1, 32, 32, 3)))
+    convolutions = masks.leaves(params, masks.excluding(params, ["fc"]))
+    shapes = [leaf.shape for _, leaf in convolutions]
+    assert sum(leaf.size for _, leaf in convolutions) == 270_256
+    for density, kept in PRERESNET20_UNIFORM.items():
+        assert sum(allocation.uniform(shapes, density)) == kept
+    assert allocation.uniform([params["conv1"]["kernel"].shape], 0.05) == [22]
+
+
 def test_erk_counts():
     shapes = [(3, 3, 3, 16), (3, 3, 16, 16), (64, 10)]
     sizes = [int(np.prod(s)) for s in shapes]
-    counts = masks.erk_counts(shapes, 1000)
+    counts = allocation.erk_counts(shapes, 1000)
     assert sum(counts) == 1000
     assert all(0 < c <= n for c, n in zip(counts, sizes, strict=True))
     uncapped = [c for c, n in zip(counts, sizes, strict=True) if c < n]
     weights = [sum(s) for s, c, n in zip(shapes, counts, sizes, strict=True) if c < n]
     np.testing.assert_allclose(np.divide(uncapped, weights), uncapped[0] / weights[0], rtol=0.01)
-    assert masks.erk_counts(shapes, sum(sizes)) == sizes
+    assert allocation.erk_counts(shapes, sum(sizes)) == sizes
 
 
 def test_shuffle_permutes_each_layer(params):
@@ -114,7 +164,8 @@ def test_shuffle_permutes_each_layer(params):
         (0.0, "global", ValueError, r"density must lie in \(0, 1\], got 0.0"),
         (1.5, "global", ValueError, "got 1.5"),
         (float("nan"), "global", ValueError, "got nan"),
-        (0.5, "local", ValueError, "unknown scope 'local'; choose one of global, layer, erk"),
+        (0.5, "uniform_plus", ValueError, "needs the order of the layers"),
+        (0.5, "local", ValueError, "unknown scope 'local'; choose one of global, layer, uniform,"),
     ],
 )
 def test_keep_top_refuses(params, density, scope, error, message):

@@ -85,7 +85,8 @@ def next_mask(
         level: From 1 on.
     """
     # The level before may have been rounded down to less than this one asks for.
-    density = min(level_density(fraction, level), masks.density(mask))
+    left = masks.density(mask, masks.excluding(params, pruner.exclude))
+    density = min(level_density(fraction, level), left)
     return prune(key, pruner, model, params, state, mask, batches, density)
 
 

@@ -9,6 +9,7 @@ from ntk_prune.pruners import controls
 from ntk_prune.pruners.driver import PruneInfo, Round, prune
 from ntk_prune.pruners.grasp import grasp
 from ntk_prune.pruners.itersnip import itersnip
+from ntk_prune.pruners.lamp import lamp
 from ntk_prune.pruners.magnitude import magnitude
 from ntk_prune.pruners.ntksap import ntksap
 from ntk_prune.pruners.px import px
@@ -22,6 +23,7 @@ from ntk_prune.types import Pruner
 PRUNERS: dict[str, Callable[..., Pruner]] = {
     "random": random,
     "magnitude": magnitude,
+    "lamp": lamp,
     "snip": snip,
     "itersnip": itersnip,
     "grasp": grasp,
@@ -39,6 +41,7 @@ __all__ = [
     "controls",
     "grasp",
     "itersnip",
+    "lamp",
     "magnitude",
     "ntksap",
     "prune",

@@ -25,13 +25,15 @@ from ntk_prune.types import (
 
 P = ParamSpec("P")
 Schedule = Literal["exponential", "linear", "one_shot"]
-Scope = Literal["global", "layer", "erk"]
+Scope = Literal["global", "layer", "uniform", "uniform_plus", "erk", "erk_rounded"]
 
 OPTIONS = {
     "num_rounds": "How often to score and prune.",
     "schedule": "How the density falls over the rounds.",
-    "scope": "Rank all layers together (global), each alone (layer), or as many per layer as"
-    " Erdos-Renyi-Kernel gives (erk).",
+    "scope": "Rank all layers together (global), or each alone: the same density in all (layer;"
+    " uniform rounds as PyTorch does), uniform with the first layer whole and at least a fifth of"
+    " the last (uniform_plus), or Erdos-Renyi-Kernel (erk; erk_rounded rounds layer by layer).",
+    "exclude": "Modules that are not pruned and do not count, such as fc.",
     "batch_norm": "Normalise by the batch's statistics or by the running statistics.",
 }
 
@@ -58,12 +60,13 @@ def make_pruner(
     scope: Scope = "global",
     *,
     follows_paths: bool = False,
+    exclude: tuple[str, ...] = (),
 ) -> Pruner:
     """A ``Pruner`` from the options every criterion has; ValueError for one that cannot be."""
     check_at_least(1, num_rounds=num_rounds)
     check_choice(SCHEDULES, schedule=schedule)
     check_choice(masks.SCOPES, scope=scope)
-    return Pruner(score, SCHEDULES[schedule], num_rounds, scope, follows_paths)
+    return Pruner(score, SCHEDULES[schedule], num_rounds, scope, follows_paths, exclude)
 
 
 def check_at_least(least: float, **options: float) -> None:

@@ -26,7 +26,8 @@ class Round(NamedTuple):
 
 
 class PruneInfo(NamedTuple):
-    """The rounds, ``{layer: (kept, total)}``, and the names of layers left without weights."""
+    """The rounds, ``{layer: (kept, total)}``, and the names of layers left without weights; layers
+    that the pruner excludes are in none of them."""
 
     rounds: tuple[Round, ...]
     layer_counts: dict[str, tuple[int, int]]
@@ -45,6 +46,9 @@ def prune(
 ) -> tuple[Mask, PruneInfo]:
     """Prune ``mask`` to exactly ``round(density * n)`` weights in ``pruner.num_rounds`` rounds.
 
+    A scope that rounds layer by layer keeps as many as its rule says; ``n`` counts the weights that
+    the pruner does not exclude.
+
     Round ``t`` scores the network under the current mask with the key ``fold_in(key, t)`` and
     keeps the best weights still there, so masks are nested. From a mask of density ``d0`` the
     schedule runs relative to it: ``d_t = d0 * schedule(t, T, density / d0)``. ``params`` are
@@ -52,30 +56,34 @@ def prune(
 
     Warns with the name of every layer left without weights, and of rounds whose scores are all
     zero, which they are once no signal passes the network. Raises ValueError for a density outside
-    (0, d0] and FloatingPointError, naming method, round and layer, for a score that is not finite.
+    (0, d0] or an excluded module that is not there, and FloatingPointError, naming method, round
+    and layer, for a score that is not finite.
     """
     masks.check(params, mask)
-    start = masks.density(mask)
+    is_prunable = masks.excluding(params, pruner.exclude)
+    start = masks.density(mask, is_prunable)
     if not 0.0 < density <= start:
         raise ValueError(f"cannot prune a mask of density {start:g} to density {density:g}")
     method, rounds = method_name(pruner), []
+    by_depth = pruner.scope == "uniform_plus"
+    order = masks.layers_by_depth(model, batches.x[0]) if by_depth else None
     progress = tqdm(range(1, pruner.num_rounds + 1), desc=method, unit="round", disable=None)
     for t in progress:
         began = time.perf_counter()
         target = _target(pruner, t, start, density)
         scores = pruner.score(jax.random.fold_in(key, t), model, params, state, mask, batches)
-        quantiles = _quantiles(scores, mask)
+        quantiles = _quantiles(scores, mask, is_prunable)
         try:
-            mask = masks.keep_top(scores, mask, target, pruner.scope)
+            mask = masks.keep_top(scores, mask, target, pruner.scope, is_prunable, order)
         except FloatingPointError as error:
             where = f"{method}, round {t} of {pruner.num_rounds}"
             raise FloatingPointError(f"{where}: {error}") from None
-        kept = sum(kept for kept, _ in masks.layer_counts(mask).values())
+        kept = sum(kept for kept, _ in masks.layer_counts(mask, is_prunable).values())
         seconds = time.perf_counter() - began
-        rounds.append(Round(t, masks.density(mask), kept, quantiles, seconds))
+        rounds.append(Round(t, masks.density(mask, is_prunable), kept, quantiles, seconds))
         progress.set_postfix(density=f"{rounds[-1].density:.4f}")
     _warn_of_silence(method, rounds)
-    return mask, _summary(tuple(rounds), mask)
+    return mask, _summary(tuple(rounds), masks.layer_counts(mask, is_prunable))
 
 
 def method_name(pruner: Pruner) -> str:
@@ -91,9 +99,9 @@ def _target(pruner: Pruner, t: int, start: float, density: float) -> float:
     return min(start, start * pruner.schedule(t, pruner.num_rounds, density / start))
 
 
-def _quantiles(scores: Scores, mask: Mask) -> tuple[float, ...]:
+def _quantiles(scores: Scores, mask: Mask, is_prunable: masks.Prunable) -> tuple[float, ...]:
     """``QUANTILES`` of the scores of kept weights, by an O(n) selection."""
-    pairs = zip(masks.leaves(scores), masks.leaves(mask), strict=True)
+    pairs = zip(*(masks.leaves(t, is_prunable) for t in (scores, mask)), strict=True)
     values = np.concatenate([np.asarray(s)[np.asarray(m)] for (_, s), (_, m) in pairs])
     ranks = [round(q * (values.size - 1)) for q in QUANTILES]
     return tuple(float(v) for v in np.partition(values, ranks)[ranks])
@@ -110,8 +118,7 @@ def _warn_of_silence(method: str, rounds: list[Round]) -> None:
         )
 
 
-def _summary(rounds: tuple[Round, ...], mask: Mask) -> PruneInfo:
-    counts = masks.layer_counts(mask)
+def _summary(rounds: tuple[Round, ...], counts: dict[str, tuple[int, int]]) -> PruneInfo:
     collapsed = tuple(name for name, (kept, _) in counts.items() if kept == 0)
     if collapsed:
         warnings.warn(

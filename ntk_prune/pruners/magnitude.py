@@ -12,11 +12,11 @@ from ntk_prune.types import Pruner
 
 
 @criterion
-def magnitude(scope: Scope = "global") -> Pruner:
+def magnitude(scope: Scope = "global", exclude: tuple[str, ...] = ()) -> Pruner:
     """The weights' magnitudes ``|theta|``."""
 
     def score(key, model, params, state, mask, batches):
         del key, model, state, mask, batches
         return masks.only_prunable(jax.tree.map(jnp.abs, params))
 
-    return make_pruner(score, scope=scope)
+    return make_pruner(score, scope=scope, exclude=exclude)

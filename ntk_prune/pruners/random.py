@@ -11,13 +11,14 @@ from ntk_prune.types import Pruner
 
 
 @criterion
-def random(scope: Scope = "global") -> Pruner:
+def random(scope: Scope = "global", exclude: tuple[str, ...] = ()) -> Pruner:
     """Independent uniform scores on [0, 1).
 
     Args:
         scope: global removes weights anywhere with equal probability; layer gives every layer the
-            same density; erk follows Erdos-Renyi-Kernel, density_l ~ sum(shape_l) / prod(shape_l)
-            (Evci et al., arXiv 1911.11134).
+            same density (uniform rounds as PyTorch does, uniform_plus spares the ends); erk follows
+            Erdos-Renyi-Kernel, density_l ~ sum(shape_l) / prod(shape_l) (Evci et al., arXiv
+            1911.11134), erk_rounded with each layer rounded by itself.
     """
 
     def score(key, model, params, state, mask, batches):
@@ -27,4 +28,4 @@ def random(scope: Scope = "global") -> Pruner:
         drawn = [jax.random.uniform(k, p.shape, p.dtype) for k, p in zip(keys, leaves, strict=True)]
         return masks.only_prunable(jax.tree.unflatten(treedef, drawn))
 
-    return make_pruner(score, scope=scope)
+    return make_pruner(score, scope=scope, exclude=exclude)

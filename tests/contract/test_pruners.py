@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ntk_prune import masks
+from ntk_prune import allocation, masks
 from ntk_prune.models import mlp, resnet
 from ntk_prune.pruners import PRUNERS, controls, prune
 from ntk_prune.types import Batch, Model, Pruner
@@ -166,7 +166,7 @@ def test_traced_once_for_all_rounds(name):
     pruner = build(name)._replace(num_rounds=1)
     mask, _ = prune(KEY, pruner, counting, params, state, dense, batches, 0.9)
     first = len(traces)
-    assert (first > 0) is (name not in ("random", "magnitude"))
+    assert (first > 0) is (name not in ("random", "magnitude", "lamp"))
     prune(KEY, pruner._replace(num_rounds=3), counting, params, state, mask, batches, 0.2)
     assert len(traces) == first
 
@@ -196,24 +196,34 @@ def test_shuffled_mask_keeps_the_layer_counts_alone(name):
 
 
 @every_criterion
-@pytest.mark.parametrize("scope", ["layer", "erk"])
+@pytest.mark.parametrize("scope", allocation.ALLOCATIONS)
 def test_scopes(name, scope):
     net, params, state, batches = problem()
     dense = masks.ones_like(params)
     _, info = prune(KEY, build(name, scope=scope), net, params, state, dense, batches, 0.3)
-    counts = list(info.layer_counts.values())
-    if scope == "layer":
-        assert [kept for kept, _ in counts] == [round(0.3 * total) for _, total in counts]
-    else:
-        shapes = [p.shape for _, p in masks.leaves(params)]
-        assert [kept for kept, _ in counts] == masks.erk_counts(
-            shapes, round(0.3 * sum(total for _, total in counts))
-        )
+    counts = [kept for kept, _ in info.layer_counts.values()]
+    shapes = [p.shape for _, p in masks.leaves(params)]  # of this network, in the order of depth
+    assert counts == allocation.ALLOCATIONS[scope](shapes, 0.3)
+
+
+@pytest.mark.parametrize("name", ["random", "magnitude", "lamp"])
+def test_excluded_modules_stay_whole(name):
+    net, params, state, batches = problem()
+    pruner, dense = PRUNERS[name](exclude=("fc2",)), masks.ones_like(params)
+    mask, info = prune(KEY, pruner, net, params, state, dense, batches, 0.3)
+    assert mask["fc2"]["kernel"].all()
+    assert list(info.layer_counts) == ["fc0/kernel", "fc1/kernel"]
+    total = sum(total for _, total in info.layer_counts.values())
+    assert info.rounds[-1].kept == round(0.3 * total)
+    again, _ = prune(KEY, pruner, net, params, state, mask, batches, 0.3)
+    assert equal(again, mask)
+    with pytest.raises(ValueError, match="no weights to exclude lie under 'classifier'"):
+        prune(KEY, PRUNERS[name](exclude=("classifier",)), net, params, state, dense, batches, 0.3)
 
 
 @every_criterion
 def test_names_the_option_that_is_wrong(name):
-    with pytest.raises(ValueError, match=r"scope.*globl.*global, layer, erk"):
+    with pytest.raises(ValueError, match=r"scope.*globl.*global, layer, uniform,"):
         PRUNERS[name](scope="globl")
     with pytest.raises(TypeError, match="num_round_"):
         PRUNERS[name](num_round_=3)
