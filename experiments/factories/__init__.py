@@ -7,7 +7,6 @@ from experiments.factories.data import Data, example, inputs, load_data, load_im
 from experiments.factories.network import (
     check_paths,
     initialise,
-    layers_by_depth,
     make_model,
     make_pruner,
 )
@@ -20,6 +19,7 @@ from experiments.factories.training import (
     make_training,
     steps,
 )
+from ntk_prune.masks import layers_by_depth
 
 __all__ = [
     "Data",

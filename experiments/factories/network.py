@@ -8,7 +8,7 @@ import numpy as np
 from experiments.config import ModelConfig, PruneConfig
 from experiments.errors import user_errors
 from experiments.factories.data import Data
-from ntk_prune import activations, masks
+from ntk_prune import activations
 from ntk_prune.interop import pretrained
 from ntk_prune.models import MODELS
 from ntk_prune.pruners import PRUNERS, controls
@@ -55,29 +55,6 @@ def initialise(config: ModelConfig, key: Key, model: Model, image: Array) -> tup
         return params, state
     with user_errors("model.weights"):
         return pretrained.load(config.weights, config.weights_source, params, state)
-
-
-def layers_by_depth(model: Model, x: Array) -> list[str]:
-    """The names of the prunable layers in the order in which the network makes them.
-
-    jax sorts the keys of every tree that leaves it, so the order is read while ``init`` is traced.
-    """
-    names: list[str] = []
-
-    def walk(tree: Params, prefix: str) -> None:
-        for key, value in tree.items():
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{key}/")
-            else:
-                names.append(prefix + key)
-
-    def trace(key: Key, x: Array) -> Params:
-        params, _ = model.init(key, x)
-        walk(params, "")
-        return params
-
-    prunable = dict(masks.leaves(jax.eval_shape(trace, jax.random.key(0), x)))
-    return [name for name in names if name in prunable]
 
 
 def make_pruner(config: PruneConfig) -> Pruner | None:
