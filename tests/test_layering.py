@@ -49,6 +49,9 @@ EXPERIMENTS = (
     "report",
     "protocols",
     "run",
+    "comparison",
+    "trained",
+    "measure",
 )
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}
 HEAVY = {"tensorflow", "tensorflow_datasets", "neural_tangents", "matplotlib", "pandas", "torch",

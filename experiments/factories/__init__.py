@@ -3,7 +3,15 @@
 Whatever can be missing or wrong fails here, before a run writes anything.
 """
 
-from experiments.factories.data import Data, example, inputs, load_data, load_images, score_batches
+from experiments.factories.data import (
+    Data,
+    example,
+    in_order,
+    inputs,
+    load_data,
+    load_images,
+    score_batches,
+)
 from experiments.factories.network import (
     check_paths,
     initialise,
@@ -27,6 +35,7 @@ __all__ = [
     "Training",
     "check_paths",
     "example",
+    "in_order",
     "initialise",
     "inputs",
     "layers_by_depth",

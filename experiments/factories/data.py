@@ -1,8 +1,10 @@
 """The images of a config, as they lie and as a network or a criterion takes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 import jax.numpy as jnp
+import numpy as np
 
 from experiments.config import DataConfig, PruneConfig, StrategyConfig
 from experiments.config.options import choice
@@ -98,3 +100,32 @@ def score_batches(
             inputs(images, dataset),
             balanced=config.balanced,
         )
+
+
+def in_order(
+    dataset: Data, split: Literal["train", "test"], batch_size: int, num_images: int | None = None
+) -> Iterator[tuple[Array, Array]]:
+    """The first ``num_images`` (None: all) images and labels of a split as they lie.
+
+    Not augmented and not yet inputs; the last batch has what is left.
+    """
+    if split == "train":
+        total, batches = dataset.num_train, _train_batches(dataset, batch_size)
+    elif isinstance(dataset, data.Stream):
+        total, batches = dataset.num_test, dataset.test_batches(batch_size)
+    else:
+        total, batches = len(dataset.x_test), _test_batches(dataset, batch_size)
+    n = min(num_images or total, total)
+    for start, (x, y, *_) in zip(range(0, n, batch_size), batches, strict=False):
+        yield x[: n - start], y[: n - start]
+
+
+def _train_batches(dataset: Data, batch_size: int) -> Iterator[tuple[Array, Array]]:
+    for start in range(0, dataset.num_train, batch_size):
+        yield dataset.examples(np.arange(start, min(start + batch_size, dataset.num_train)))
+
+
+def _test_batches(dataset: data.Dataset, batch_size: int) -> Iterator[tuple[Array, Array]]:
+    for start in range(0, len(dataset.x_test), batch_size):
+        rows = slice(start, start + batch_size)
+        yield dataset.x_test[rows], dataset.y_test[rows]
