@@ -14,7 +14,7 @@ import dataclasses
 
 from configs import common
 from experiments.config import DataConfig, TrainConfig
-from experiments.protocols.segmentation import Segmentation
+from experiments.protocols.segmentation.run import Segmentation
 
 
 def voc(weights: str) -> Segmentation:

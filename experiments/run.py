@@ -6,7 +6,7 @@ import sys
 from experiments import cli
 from experiments.config import to_dict
 from experiments.errors import UserError
-from experiments.protocols import COSTS, PROTOCOLS
+from experiments.protocols import PROTOCOLS
 from experiments.store import Store
 
 
@@ -14,16 +14,16 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, then run the protocol unless the run is finished. Returns the exit status."""
     try:
         config, workdir, dry_run = cli.parse(sys.argv[1:] if argv is None else argv)
-        store = Store(workdir, config)
+        store, protocol = Store(workdir, config), PROTOCOLS[config.protocol]
         if dry_run:
             print(f"{json.dumps(to_dict(config), indent=1)}\n{workdir}")
-            for line in COSTS.get(config.protocol, lambda _: ())(config):
-                print(line)
+            if protocol.costs is not None:
+                print(*protocol.costs(config), sep="\n")
             return 0
         if store.done is not None:
             print(f"{workdir} is finished: {store.done}")
             return 0
-        PROTOCOLS[config.protocol](config, store)
+        protocol.run(config, store)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -39,6 +39,10 @@ ALLOWED = {
 # Each module or package of experiments may import the ones before it.
 EXPERIMENTS = (
     "errors",
+    "presentation",
+    "plotting",
+    "references",
+    "runs",
     "config",
     "cli",
     "store",
@@ -46,8 +50,8 @@ EXPERIMENTS = (
     "factories",
     "observers",
     "networks",
-    "report",
     "protocols",
+    "report",
     "run",
     "comparison",
     "trained",

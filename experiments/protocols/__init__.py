@@ -1,33 +1,31 @@
-"""Protocols: ``(config, store) -> None``, by the name that a config's class carries."""
+"""All workflows, by the name that a config's class carries."""
 
-from collections.abc import Callable, Iterable
-
-from experiments.protocols.estimators import estimators
-from experiments.protocols.kernel_prediction import kernel_prediction
+from experiments.protocols.estimators import Estimators, estimators
+from experiments.protocols.kernel_prediction import KernelPrediction, kernel_prediction
+from experiments.protocols.lottery import show_levels
 from experiments.protocols.lottery.branch_run import lottery_branch
+from experiments.protocols.lottery.config import Lottery, LotteryBranch
 from experiments.protocols.lottery.run import lottery
+from experiments.protocols.protocol import Protocol
+from experiments.protocols.prune_and_train import show_trained
+from experiments.protocols.prune_and_train.config import PruneAndTrain
 from experiments.protocols.prune_and_train.run import prune_and_train
+from experiments.protocols.random_pruning.config import RandomPruning
 from experiments.protocols.random_pruning.run import ntk_theory
-from experiments.protocols.segmentation import segmentation
-from experiments.protocols.spectrum import costs as spectrum_costs
-from experiments.protocols.spectrum import spectrum
-from experiments.protocols.train import train
-from experiments.protocols.transfer import transfer
+from experiments.protocols.segmentation.run import Segmentation, segmentation
+from experiments.protocols.spectrum import Spectrum, costs, spectrum
+from experiments.protocols.train import Train, train
+from experiments.protocols.transfer import Transfer, transfer
 
-PROTOCOLS: dict[str, Callable[..., None]] = {
-    "ntk_theory": ntk_theory,
-    "prune_and_train": prune_and_train,
-    "train": train,
-    "lottery": lottery,
-    "lottery_branch": lottery_branch,
-    "transfer": transfer,
-    "segmentation": segmentation,
-    "estimators": estimators,
-    "kernel_prediction": kernel_prediction,
-    "spectrum": spectrum,
-}
-
-# What the kernels of a protocol will cost, one line each, for a dry run.
-COSTS: dict[str, Callable[..., Iterable[str]]] = {
-    "spectrum": spectrum_costs,
+PROTOCOLS: dict[str, Protocol] = {
+    "ntk_theory": Protocol(RandomPruning, ntk_theory),
+    "prune_and_train": Protocol(PruneAndTrain, prune_and_train, figures=show_trained),
+    "train": Protocol(Train, train),
+    "lottery": Protocol(Lottery, lottery, figures=show_levels),
+    "lottery_branch": Protocol(LotteryBranch, lottery_branch, figures=show_levels),
+    "transfer": Protocol(Transfer, transfer, figures=show_trained),
+    "segmentation": Protocol(Segmentation, segmentation, figures=show_trained),
+    "estimators": Protocol(Estimators, estimators),
+    "kernel_prediction": Protocol(KernelPrediction, kernel_prediction),
+    "spectrum": Protocol(Spectrum, spectrum, costs),
 }

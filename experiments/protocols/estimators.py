@@ -18,6 +18,8 @@ from experiments import factories
 from experiments.config.options import choice, require
 from experiments.config.sections import DataConfig, Experiment
 from experiments.errors import user_errors
+from experiments.plotting import panels
+from experiments.plotting.saving import save
 from experiments.store import Store
 from ntk_prune import masks
 from ntk_prune.models import mlp
@@ -158,7 +160,7 @@ def _summary(cells: list[dict[str, Any]]) -> Any:
     """One row per setting: mean, half width of the 95 % interval (0 for one replicate), n."""
     import pandas as pd
 
-    from experiments.report.statistics import mean_interval
+    from experiments.plotting.statistics import mean_interval
 
     frame: Any = pd.DataFrame(cells).fillna({"epsilon": 0.0})
     rows = []
@@ -173,25 +175,25 @@ def _summary(cells: list[dict[str, Any]]) -> Any:
 
 def draw_figure(cells: list[dict[str, Any]], path: Path) -> None:
     """Left: finite difference against derivative over epsilon. Right: all against the trace."""
-    import matplotlib
+    save(correlations(_summary(cells)), path)
 
-    from experiments.report import figures, panels, style
 
-    table = _summary(cells)
+@panels.styled
+def correlations(table: Any) -> Any:
+    """The figure of a ``_summary``."""
     activations = list(dict.fromkeys(table["activation"]))
-    with matplotlib.rc_context(style.RC):
-        figure, axes = panels.grid(len(activations), 2, width=4.0, height=2.6, sharey="col")
-        for (left, right), activation in zip(axes, activations, strict=True):
-            rows = table[table["activation"] == activation]
-            _over_epsilon(left, rows[rows["against"] == "jvp"])
-            _over_draws(right, rows[rows["against"] == "trace"])
-            left.set(title=f"{activation}: difference against derivative, same draws")
-            right.set(title=f"{activation}: each against the trace, other draws")
-            left.set(xlabel="epsilon (standard deviation)", ylabel="rank correlation")
-            right.set(xlabel="weight draws R")
-        axes[0, 0].set_ylim(0, 1.02)
-        axes[0, 1].set_ylim(bottom=0)
-        figures.save(figure, path)
+    figure, axes = panels.grid(len(activations), 2, width=4.0, height=2.6, sharey="col")
+    for (left, right), activation in zip(axes, activations, strict=True):
+        rows = table[table["activation"] == activation]
+        _over_epsilon(left, rows[rows["against"] == "jvp"])
+        _over_draws(right, rows[rows["against"] == "trace"])
+        left.set(title=f"{activation}: difference against derivative, same draws")
+        right.set(title=f"{activation}: each against the trace, other draws")
+        left.set(xlabel="epsilon (standard deviation)", ylabel="rank correlation")
+        right.set(xlabel="weight draws R")
+    axes[0, 0].set_ylim(0, 1.02)
+    axes[0, 1].set_ylim(bottom=0)
+    return figure
 
 
 def _over_epsilon(axes: Any, rows: Any) -> None:

@@ -13,6 +13,8 @@ from experiments import factories
 from experiments.config.options import choice, require
 from experiments.config.sections import DataConfig, Experiment, PruneConfig
 from experiments.errors import user_errors
+from experiments.plotting import panels, style
+from experiments.plotting.saving import save
 from experiments.store import Store
 from ntk_prune import data, masks
 from ntk_prune.models import mlp
@@ -172,26 +174,30 @@ def text_of(cell: dict[str, Any]) -> str:
 
 def draw_figure(cells: list[dict[str, Any]], path: Path) -> None:
     """Losses over time, a row per density and a column per width: trained and predicted."""
-    import matplotlib
+    save(losses(cells), path)
 
-    from experiments.report import figures, panels, style
 
+@panels.styled
+def losses(cells: list[dict[str, Any]]) -> Any:
+    """The figure of these cells."""
     widths = sorted({cell["width"] for cell in cells})
     densities = sorted({cell["density"] for cell in cells}, reverse=True)
-    with matplotlib.rc_context(style.RC):
-        figure, axes = panels.grid(len(densities), len(widths), width=2.9, height=2.3, sharey="row")
-        for cell in cells:
-            ax = axes[densities.index(cell["density"]), widths.index(cell["width"])]
-            for split, color in zip(("train", "test"), style.COLORS, strict=False):
-                ax.plot(cell["step"], cell[split], color=color, label=split)
-                ax.plot(cell["step"], cell[f"{split}_predicted"], color=color, linestyle="--",
-                        label=f"{split}, predicted")  # fmt: skip
-            ax.set_xscale("log")
-            ax.set_title(f"width {cell['width']}, density {100 * cell['density']:g} %")
-        for ax in axes[-1]:
-            ax.set_xlabel("step of gradient descent")
-        for ax in axes[:, 0]:
-            ax.set_ylabel("squared loss")
-            ax.set_ylim(bottom=0)
-        axes[0, 0].legend(fontsize=7)
-        figures.save(figure, path)
+    figure, axes = panels.grid(len(densities), len(widths), width=2.9, height=2.3, sharey="row")
+    for cell in cells:
+        _losses_of(axes[densities.index(cell["density"]), widths.index(cell["width"])], cell)
+    for ax in axes[-1]:
+        ax.set_xlabel("step of gradient descent")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("squared loss")
+        ax.set_ylim(bottom=0)
+    axes[0, 0].legend(fontsize=7)
+    return figure
+
+
+def _losses_of(ax: Any, cell: dict[str, Any]) -> None:
+    for split, color in zip(("train", "test"), style.COLORS, strict=False):
+        ax.plot(cell["step"], cell[split], color=color, label=split)
+        ax.plot(cell["step"], cell[f"{split}_predicted"], color=color, linestyle="--",
+                label=f"{split}, predicted")  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_title(f"width {cell['width']}, density {100 * cell['density']:g} %")

@@ -13,6 +13,8 @@ from experiments.config.options import choice, require
 from experiments.config.sections import DataConfig, Experiment, ModelConfig, PruneConfig
 from experiments.errors import user_errors
 from experiments.observers import kernel_of
+from experiments.plotting.saving import save
+from experiments.plotting.spectra import eigenvalues
 from experiments.store import Store
 from ntk_prune import masks
 from ntk_prune.ntk import diagnostics
@@ -139,7 +141,5 @@ def text_of(numbers: dict[str, Any]) -> str:
 
 def draw_figure(store: Store, found: dict[str, dict[str, Any]]) -> None:
     """All spectra in one figure."""
-    from experiments.report import figures
-
     spectra = {method: np.array(numbers["eigenvalues"]) for method, numbers in found.items()}
-    figures.save(figures.eigenvalues(spectra), store.path / "spectrum")
+    save(eigenvalues(spectra), store.path / "spectrum")

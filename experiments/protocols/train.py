@@ -7,6 +7,8 @@ from typing import ClassVar
 from experiments.config.sections import Replicated, parse_duration
 from experiments.errors import UserError
 from experiments.networks import Network, Setup, train_all
+from experiments.plotting.curves import learning_curves
+from experiments.plotting.saving import save
 from experiments.store import Store
 
 
@@ -59,15 +61,5 @@ def train(config: Train, store: Store) -> None:
 
 def draw_figure(store: Store, networks: list[Network]) -> None:
     """Learning curves as PNG in the run directory."""
-    import pandas as pd  # only needed here, as matplotlib is
-
-    from experiments.report import figures, lottery_figures
-
-    records = [
-        {"replicate": r, "name": name, "step": step, "value": value}
-        for r, network in enumerate(networks)
-        for name in CURVES
-        for step, value in network.store.logged(name)
-    ]
-    figure = lottery_figures.learning_curves(pd.DataFrame(records))
-    figures.save(figure, store.path / "learning_curves")
+    curves = {name: [network.store.logged(name) for network in networks] for name in CURVES}
+    save(learning_curves(curves), store.path / "learning_curves")

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from experiments import references
 from experiments.errors import UserError
-from experiments.report import references
-from experiments.report.references import Reference
+from experiments.references import Reference
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,12 +40,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _report(directories: list[Path], out: Path, published: list[Reference]) -> Path:
     try:
-        from experiments.report import page, runs
+        from experiments import runs
+        from experiments.report import page
     except ImportError as error:
         raise UserError(f"{error}; the report needs pandas, matplotlib, jinja2 and scipy") from None
-    found = runs.find(directories)
+    selected = runs.find(directories)
     try:
-        return page.write(found, out, published)
+        return page.write(selected, out, published)
     except OSError as error:
         raise UserError(f"cannot write the report to {out}: {error.strerror or error}") from None
 

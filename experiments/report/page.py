@@ -1,39 +1,23 @@
-"""Runs -> one self-contained HTML page, with the PNG and PDF of every figure beside it."""
+"""Runs -> one self-contained HTML page, with the PNG and PDF of every figure beside it.
+
+What is on it is the workflows' own: each is asked once for what its runs show together. What every
+run has in common is added here.
+"""
 
 import base64
 import dataclasses
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 
-from experiments.report import accuracy, figures, lotteries, page_tables, panels, tables
-from experiments.report.page_tables import Table
-from experiments.report.references import Reference
-from experiments.report.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_CAPTIONS = {
-    "accuracy_vs_density": "Results on the test set after the last epoch against density. Lines: "
-    "means over seeds; bars: Student-t 95 % intervals (none for one seed); points: every seed, "
-    "moved sideways a little so that methods do not hide each other; dashed: the dense network "
-    "with its interval.",
-    "layer_density": "Kept weights of every layer. Thin lines: seeds; thick: their mean; grey: the "
-    "density of the whole network; crosses: layers with nothing left in at least one seed.",
-    "spectrum": "Eigenvalues of the empirical NTK at initialisation before (dense) and after "
-    "pruning. Thin lines: seeds; thick: their geometric mean.",
-    "learning_curves": "Learning curves. Thin lines: seeds; thick: their mean. The steep start may "
-    "leave the panel.",
-}
-
-_PUBLISHED = (
-    "Thin and pale, not measured here: {}. Their bars, where they have any, are printed standard "
-    "deviations; hollow dots are rougher readings."
-)
+from experiments.plotting.saving import save
+from experiments.presentation import NamedFigure, Presentation, Section, Table
+from experiments.protocols import PROTOCOLS
+from experiments.references import Reference
+from experiments.report import html_tables
+from experiments.runs import Run, in_families
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +32,7 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Other:
-    """A run without training: its title, figures ``(name, PNG in base64)`` and final numbers."""
+    """A run by itself: its title, figures ``(name, PNG in base64)`` and final numbers."""
 
     title: str
     pictures: list[tuple[str, str]]
@@ -62,53 +46,77 @@ def write(runs: Sequence[Run], out: Path, published: Sequence[Reference] = ()) -
     curve fits none of the runs.
     """
     out.mkdir(parents=True, exist_ok=True)
-    others = [_other(run) for run in lotteries.in_families(runs) if not run.trains]
-    together, level_tables = list(lotteries.figures(runs)), list(lotteries.level_tables(runs))
-    environments = page_tables.environments(runs)
-    runs = [run for run in runs if run.trains]
-    finished = tables.replicates(runs)
-    unfinished = [run for run in runs if not run.finished]
-    pictures = list(_pictures(finished, out, published))
-    if len(tables.curves(unfinished)):
-        figure = figures.learning_curves(unfinished)
-        caption = f"Unfinished runs, so far. {_caption('learning_curves', unfinished)}"
-        pictures.append(_picture(figure, out, "unfinished_learning_curves", caption))
-    for number, (kind, network, figure) in enumerate(together, start=1):
-        caption = f"{lotteries.CAPTIONS[kind]} {network}."
-        pictures.append(_picture(figure, out, f"lottery_{number}_{kind}", caption))
-    template = jinja2.Environment(
+    presentations = present(runs, published)
+    others = [_other(run) for run in in_families(_by_themselves(runs, presentations))]
+    html = _template().render(
+        counts=_counts([p for p, _ in presentations], len(others)),
+        results=[section for p, _ in presentations for section in p.results],
+        pictures=[_picture(figure, out) for p, _ in presentations for figure in p.figures],
+        published=_published(published),
+        others=others,
+        details=[section for p, _ in presentations for section in p.details],
+        environments=html_tables.environments(runs),
+    )
+    page = out / "index.html"
+    page.write_text(html, encoding="utf-8")
+    return page
+
+
+def present(
+    runs: Sequence[Run], published: Sequence[Reference]
+) -> list[tuple[Presentation, list[Run]]]:
+    """What the workflows show, each of its own runs; protocols may share one presentation."""
+    groups = {protocol.figures: [] for protocol in PROTOCOLS.values() if protocol.figures}
+    for run in runs:
+        protocol = PROTOCOLS.get(run.protocol)
+        if protocol is not None and protocol.figures:
+            groups[protocol.figures].append(run)
+    return [(figures(group, published), group) for figures, group in groups.items() if group]
+
+
+def _by_themselves(
+    runs: Sequence[Run], presentations: Sequence[tuple[Presentation, list[Run]]]
+) -> list[Run]:
+    """The runs that no workflow lists."""
+    listed = {run for presentation, group in presentations if presentation.counts for run in group}
+    return [run for run in runs if run not in listed]
+
+
+def _template() -> jinja2.Template:
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     ).get_template("template.html")
-    page = out / "index.html"
-    html = template.render(
-        counts=_counts(runs, others),
-        trains=bool(runs) or not others,
-        lotteries=level_tables,
-        measures=" or ".join(tables.measures(runs)),
-        results=page_tables.results(finished),
-        published=[(r.label, r.source, page_tables.published(r)) for r in published],
-        pictures=pictures,
-        others=others,
-        layers=list(page_tables.layer_tables(finished)),
-        runs=page_tables.runs(runs),
-        configs=page_tables.configs(runs),
-        environments=environments,
-    )
-    page.write_text(html, encoding="utf-8")
-    return page
+
+
+def _counts(presentations: Sequence[Presentation], others: int) -> str:
+    """``22 runs, 21 finished, 1 unfinished (in no mean), 3 of other protocols``."""
+    parts = [presentation.counts for presentation in presentations if presentation.counts]
+    of_others = f"{others} of other protocols" if parts else f"{others} run{'s' * (others != 1)}"
+    return ", ".join([*parts, *[of_others] * bool(others)])
+
+
+def _picture(named: NamedFigure, out: Path) -> Picture:
+    png, _ = save(named.figure, out / named.name, ("png", "pdf"))
+    return Picture(named.name, named.caption, named.figure.get_figwidth(), _base64(png))
+
+
+def _base64(png: Path) -> str:
+    return base64.b64encode(png.read_bytes()).decode()
+
+
+def _published(references: Sequence[Reference]) -> list[Section]:
+    tables = [html_tables.published(reference) for reference in references]
+    return [Section("Published numbers", tables, short="Published")] if tables else []
 
 
 def _other(run: Run) -> Other:
-    """A run of a protocol that does not train: the figures it left and its final numbers."""
-    title = f"{run.config['protocol']}, seed {run.seed}, {run.path}"
-    pictures = [
-        (png.stem, base64.b64encode(png.read_bytes()).decode())
-        for png in sorted(run.path.glob("*.png"))
-    ]
+    """The figures that a run left in its directory, and its final numbers."""
+    title = f"{run.protocol}, seed {run.seed}, {run.path}"
+    pictures = [(png.stem, _base64(png)) for png in sorted(run.path.glob("*.png"))]
     rows = [[name, _plain(value)] for name, value in (run.done or {}).items()]
     return Other(title if run.finished else f"{title} (unfinished)", pictures,
                  Table(["", "final"], rows))  # fmt: skip
@@ -119,64 +127,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(v)}" for name, v in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _pictures(runs: Sequence[Run], out: Path, published: Sequence[Reference]) -> Iterator[Picture]:
-    """Every figure that these runs have data for."""
-    table = tables.summary(runs)
-    if table["density"].nunique() > 1 or (published and len(table)):
-        figure = accuracy.accuracy_vs_density(runs, published)
-        caption = _caption("accuracy_vs_density", runs)
-        if published:
-            caption += " " + _PUBLISHED.format("; ".join(r.label for r in published))
-        yield _picture(figure, out, "accuracy_vs_density", caption)
-    groups = _by_network(runs)
-    for network, group in groups.items():
-        suffix = "_" + re.sub(r"[^a-z0-9]+", "_", network.lower()) if len(groups) > 1 else ""
-        drawn = []
-        if any(run.pruning and tables.target_density(run) < 1 for run in group):
-            drawn.append(figures.layer_density)
-        if any(run.spectrum for run in group):
-            drawn.append(figures.spectrum)
-        if len(tables.curves(group)):
-            drawn.append(figures.learning_curves)
-        for draw in drawn:
-            kind = draw.__name__
-            yield _picture(draw(group), out, f"{kind}{suffix}", _caption(kind, group))
-
-
-def _by_network(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """The runs of each data set and model."""
-    groups: dict[str, list[Run]] = {}
-    for label, run in zip(tables.labels(runs).to_dict("records"), runs, strict=True):
-        groups.setdefault(f"{label['data']}, {label['model']}", []).append(run)
-    return groups
-
-
-def _caption(kind: str, runs: Sequence[Run]) -> str:
-    seeds = tables.labels(runs).groupby(tables.EXPERIMENT)["seed"].nunique()
-    where = "; ".join(_by_network(runs))
-    return f"{_CAPTIONS[kind]} {where}; {panels.in_words(seeds)} per line."
-
-
-def _picture(figure: "Figure", out: Path, name: str, caption: str) -> Picture:
-    png, _ = figures.save(figure, out / name, ("png", "pdf"))
-    encoded = base64.b64encode(png.read_bytes()).decode()
-    return Picture(name, caption, figure.get_figwidth(), encoded)
-
-
-def _counts(runs: Sequence[Run], others: Sequence[Other]) -> str:
-    plural = "s" * (len(others) != 1)
-    of_others = f"{len(others)} of other protocols" if runs else f"{len(others)} run{plural}"
-    parts = [_counts_of(runs)] * bool(runs or not others) + [of_others] * bool(others)
-    return ", ".join(parts)
-
-
-def _counts_of(runs: Sequence[Run]) -> str:
-    status = tables.overview(runs)["status"]
-    finished, unfinished = (status == "finished").sum(), (status == "unfinished").sum()
-    repeated = len(runs) - finished - unfinished
-    parts = [f"{len(runs)} run{'s' * (len(runs) != 1)}", f"{finished} finished"]
-    parts += [f"{unfinished} unfinished (in no mean)"] * bool(unfinished)
-    parts += [f"{repeated} repeating another run's config and seed (in no mean)"] * bool(repeated)
-    return ", ".join(parts)

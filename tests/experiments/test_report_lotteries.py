@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from experiments.report import lotteries, lottery_figures, page
-from experiments.report.lottery_figures import intervals
-from experiments.report.runs import find
+from experiments.protocols.lottery import figures, presentation, tables
+from experiments.protocols.lottery.figures import intervals
+from experiments.report import page
+from experiments.runs import find, in_families
 
 SECTIONS = {
     "model": {"name": "mlp", "options": {"widths": [12]}},
@@ -25,7 +26,7 @@ def write(path, protocol, rows, seed=0, **fields):
 
 
 def rows(curve, barrier=None, rewind=None, replicates=2):
-    found = []
+    filled = []
     for level in (0, 1):
         for replicate in range(replicates):
             row = {
@@ -35,8 +36,8 @@ def rows(curve, barrier=None, rewind=None, replicates=2):
             }  # fmt: skip
             if barrier is not None:
                 row |= {"barrier": barrier, "rewind": rewind, "t": [0, 1], "test/error": [0.1, 0.2]}
-            found.append(row)
-    return found
+            filled.append(row)
+    return filled
 
 
 @pytest.fixture
@@ -47,32 +48,32 @@ def runs(tmp_path):
         parent = write(
             tmp_path / name, "lottery", rows("tickets"), rewind=f"{rewind}it", **SECTIONS
         )
-        found = rows("linear_connectivity", barrier, rewind)
-        write(tmp_path / f"a_branch_{rewind}", "lottery_branch", found, parent=str(parent))
+        connected = rows("linear_connectivity", barrier, rewind)
+        write(tmp_path / f"a_branch_{rewind}", "lottery_branch", connected, parent=str(parent))
     write(tmp_path / "z", "lottery", rows("tickets"), seed=2, rewind="0it", **SECTIONS)
     return find([tmp_path])
 
 
 def test_branches_follow_their_parents(runs):
-    names = [run.path.name for run in lotteries.in_families(runs)]
+    names = [run.path.name for run in in_families(runs)]
     assert names == ["lottery_0", "a_branch_0", "lottery_5", "a_branch_5", "z"]
 
 
 def test_a_parent_inside_its_branch_comes_first(tmp_path):
     write(tmp_path / "branch", "lottery_branch", rows("oneshot"), parent=None)
     write(tmp_path / "branch/parent", "lottery", rows("tickets"), **SECTIONS)
-    found = lotteries.in_families(find([tmp_path]))
-    assert [run.path.name for run in found] == ["parent", "branch"]
+    runs = in_families(find([tmp_path]))
+    assert [run.path.name for run in runs] == ["parent", "branch"]
 
 
 def test_runs_on_one_network_share_figures_and_seeds_are_replicates(runs):
-    (network, frame), *others = lotteries._frames(runs)
+    (network, frame), *others = tables.frames(runs)
     assert not others
     assert network.startswith("digits, mlp")
     tickets = frame[frame["curve"] == "tickets (rewind=0it)"]
     assert sorted(set(tickets["replicate"])) == [0, 1, 2, 3]
-    assert [kind for kind, _, _ in lotteries.figures(runs)] == [
-        "levels", "connectivity", "stability"
+    assert [named.name for named in presentation.present(runs).figures] == [
+        "lottery_1_levels", "lottery_2_connectivity", "lottery_3_stability"
     ]  # fmt: skip
 
 
@@ -87,15 +88,16 @@ def test_a_network_in_several_runs_counts_once(runs, tmp_path):
     both = [*rows("tickets"), *rows("oneshot")]
     write(tmp_path / "again", "lottery", both, seed=1, rewind="0it", **SECTIONS)
     write(tmp_path / "b", "lottery_branch", rows("oneshot"), parent=str(tmp_path / "again"))
-    ((_, frame),) = lotteries._frames(find([tmp_path]))
+    ((_, frame),) = tables.frames(find([tmp_path]))
     for curve, seeds in (("tickets", [0, 1, 2, 3]), ("oneshot", [1, 2])):
-        here = frame[(frame["curve"] == f"{curve} (rewind=0it)") & (frame["level"] == 1)]
-        assert sorted(here["replicate"]) == seeds
+        of_level = frame[(frame["curve"] == f"{curve} (rewind=0it)") & (frame["level"] == 1)]
+        assert sorted(of_level["replicate"]) == seeds
 
 
 def test_the_page_has_a_table_of_levels(runs):
-    ((network, table),) = lotteries.level_tables(runs)
-    assert network.startswith("digits, mlp")
+    (section,) = presentation.present(runs).results
+    (table,) = section.tables
+    assert table.title.startswith("digits, mlp")
     assert table.heads[:4] == ["curve", "level", "density (%)", "test accuracy (%)"]
     assert ["tickets (rewind=0it)", "1", "80.00", "80.00 ± 0.00"] in [r[:4] for r in table.rows]
     assert table.rows[0][-2:] == ["\N{EN DASH}", "4"]
@@ -113,10 +115,10 @@ def test_connections_of_different_kinds_are_lines_of_their_own():
     frame = pd.DataFrame([*rows("a", 0.1, 0), *rows("b", 0.3, 0), *rows("b", 0.3, 5)])
     frame["test/error"] = [[0.1, 0.2, 0.3] if c == "b" else [0.1, 0.2] for c in frame["curve"]]
     frame["t"] = [np.linspace(0, 1, len(e)).tolist() for e in frame["test/error"]]
-    drawn = lottery_figures.connectivity(frame.drop_duplicates(["curve", "level", "replicate"]))
+    drawn = figures.connectivity(frame.drop_duplicates(["curve", "level", "replicate"]))
     assert len(drawn.axes[1].lines) == 4
     assert [text.get_text() for text in drawn.legends[0].texts] == ["a", "b"]
-    lines = lottery_figures.stability(frame.assign(setting=frame["curve"])).axes[0]
+    lines = figures.stability(frame.assign(setting=frame["curve"])).axes[0]
     labels = lines.get_legend_handles_labels()[1]
     assert labels == [
         f"{c}, level {k}, density {d} %" for c in "ab" for k, d in ((0, 100), (1, 80))
@@ -128,7 +130,7 @@ def test_accuracies_are_shown_from_0_to_100():
 
     frame = pd.DataFrame(rows("tickets"))
     frame["test/accuracy"] = [0.1, 0.9] * 2
-    low, high = lottery_figures.levels(frame).axes[0].get_ylim()
+    low, high = figures.levels(frame).axes[0].get_ylim()
     assert (low, high) == (-2, 102)
 
 

@@ -9,10 +9,12 @@ from html.parser import HTMLParser
 import pytest
 from report_runs import write_run, write_sweep
 
-from experiments.report import accuracy, figures, runs
+from experiments import runs
+from experiments.plotting.saving import save
+from experiments.plotting.style import line_styles
+from experiments.presentation import per_cent, with_interval
+from experiments.protocols.prune_and_train import accuracy, figures, tables
 from experiments.report.__main__ import main
-from experiments.report.page_tables import per_cent, with_interval
-from experiments.report.style import line_styles
 from ntk_prune.pruners import PRUNERS
 
 HOSTILE = '<script>alert(1)</script> $x_{$ & "q"'
@@ -98,8 +100,8 @@ def test_every_figure_lies_beside_the_page(page, sweep):
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_repeat_to_the_byte(one_method, tmp_path, name):
     draw, kinds = FIGURES[name], ("png", "pdf")
-    first = figures.save(draw(one_method), tmp_path / "v.1", kinds)
-    second = figures.save(draw(one_method), tmp_path / "v.2", kinds)
+    first = save(draw(one_method), tmp_path / "v.1", kinds)
+    second = save(draw(one_method), tmp_path / "v.2", kinds)
     assert [file.name for file in first] == ["v.1.png", "v.1.pdf"]
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
 
@@ -167,11 +169,13 @@ def test_mixed_runs_have_a_panel_and_a_column_for_each_measure(tmp_path):
         write_run(tmp_path / f"c{density}", density=density, data="cifar10", accuracy=0.9)
         write_run(tmp_path / f"t{density}", density=density, data="cifar10", accuracy=0.7,
                   protocol="transfer")  # fmt: skip
-    found = runs.find([tmp_path])
-    axes = accuracy.accuracy_vs_density(found).axes
+    selected = runs.find([tmp_path])
+    axes = accuracy.accuracy_vs_density(selected).axes
     assert [ax.get_ylabel() for ax in axes] == ["test accuracy (%)", "test mIoU (%)"]
     assert [ax.dataLim.y1 for ax in axes] == [pytest.approx(90), pytest.approx(50)]
-    curves = figures.learning_curves([run for run in found if run.measure == "test/miou"]).axes
+    curves = figures.learning_curves(
+        [run for run in selected if tables.measure_of(run) == "test/miou"]
+    ).axes
     assert {ax.get_ylabel() for ax in curves} == {
         "train loss", "test accuracy (%)", "test mIoU (%)",
     }  # fmt: skip
@@ -231,5 +235,6 @@ def test_a_method_looks_the_same_whatever_stands_beside_it():
 
 
 def test_matplotlib_is_imported_only_to_draw():
-    code = "import sys, experiments.report.figures; sys.exit('matplotlib' in sys.modules)"
+    module = "experiments.protocols.prune_and_train.figures"
+    code = f"import sys, {module}; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from experiments.report import figures, pictures, style
+from experiments.plotting import style
+from experiments.plotting.saving import save
+from experiments.protocols.segmentation import figures as pictures
 
 CLASSES = tuple(f"class {i}" for i in range(21))
 
@@ -43,7 +45,7 @@ def test_every_class_of_voc_has_a_colour_of_its_own():
 
 def test_repeats_to_the_byte(tmp_path):
     files = [
-        figures.save(pictures.predictions(*example(), CLASSES, "a $ b"), tmp_path / name)[0]
+        save(pictures.predictions(*example(), CLASSES, "a $ b"), tmp_path / name)[0]
         for name in ("a", "b")
     ]
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from report_runs import write_run
 
+from experiments import references, runs
 from experiments.errors import UserError
-from experiments.report import accuracy, references, runs
+from experiments.protocols.prune_and_train import accuracy
 from experiments.report.__main__ import main
 from ntk_prune.pruners import PRUNERS
 
@@ -130,9 +131,9 @@ def test_intervals_do_not_stretch_the_axis_beyond_per_cent(cifar10):
 
 
 def test_only_printed_intervals_are_drawn(cifar10):
-    found = runs.find([cifar10])
+    selected = runs.find([cifar10])
     bars = [
-        len(accuracy.accuracy_vs_density(found, [reference(name)]).axes[0].containers)
+        len(accuracy.accuracy_vs_density(selected, [reference(name)]).axes[0].containers)
         for name in (DIGITISED, PRINTED)
     ]
     assert bars[1] == bars[0] + 1

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from report_runs import TOTAL, write_run, write_sweep
 
+from experiments import runs
 from experiments.errors import UserError
-from experiments.report import runs, tables
+from experiments.protocols import PROTOCOLS
+from experiments.protocols.prune_and_train import tables
 
 
 def test_reads_everything_a_run_holds(tmp_path):
@@ -33,8 +35,8 @@ def test_reads_everything_a_run_holds(tmp_path):
 )
 def test_a_run_that_trains_is_judged_by_its_measure(tmp_path, protocol, measure):
     run = runs.read(write_run(tmp_path / "run", protocol=protocol, accuracy=0.6))
-    assert run.trains
-    assert run.measure == measure
+    assert PROTOCOLS[run.protocol].figures is PROTOCOLS["prune_and_train"].figures
+    assert tables.measure_of(run) == measure
     row = tables.summary([run]).iloc[0]
     assert (row["measure"], row["mean"]) == (measure, pytest.approx(0.6))
 
@@ -126,10 +128,10 @@ def test_unfinished_runs_and_repetitions_enter_no_mean(tmp_path):
     write_run(tmp_path / "a", seed=0)
     write_run(tmp_path / "b", seed=0)
     write_run(tmp_path / "c", seed=1, done=False)
-    found = runs.find([tmp_path])
-    status = tables.overview(found)["status"]
+    selected = runs.find([tmp_path])
+    status = tables.overview(selected)["status"]
     assert list(status) == ["finished", f"repeats {tmp_path / 'a'}", "unfinished"]
-    assert tables.replicates(found) == found[:1]
+    assert tables.replicates(selected) == selected[:1]
 
 
 def test_layers_mark_what_collapsed(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.report.statistics import mean_interval
+from experiments.plotting.statistics import mean_interval
 
 
 def test_three_values_use_the_textbook_quantile():

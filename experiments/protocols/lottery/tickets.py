@@ -203,7 +203,6 @@ def summary(found: Sequence[Row]) -> dict[str, Any]:
 def draw_figures(store: Store, found: Sequence[Row]) -> None:
     """The curves of these rows as PNG in the run directory."""
     # matplotlib and pandas are only needed here
-    from experiments.report import figures, lottery_figures
+    from experiments.protocols.lottery import figures
 
-    for name, figure in lottery_figures.all_of(found).items():
-        figures.save(figure, store.path / name)
+    figures.draw(found, store.path)

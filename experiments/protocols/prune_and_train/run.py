@@ -204,11 +204,6 @@ def finish(setup: factories.Training, store: Store, final: training.TrainState) 
 def draw_figures(store: Store) -> None:
     """Learning curves and layer densities as PNG in the run directory."""
     # matplotlib and pandas are only needed here
-    from experiments.report import figures
-    from experiments.report.runs import read
+    from experiments.protocols.prune_and_train import figures
 
-    runs = [read(store.path)]
-    figures.save(figures.learning_curves(runs), store.path / "learning_curves")
-    figures.save(figures.layer_density(runs), store.path / "layer_density")
-    if runs[0].spectrum is not None:
-        figures.save(figures.spectrum(runs), store.path / "spectrum")
+    figures.draw(store.path)

@@ -175,7 +175,6 @@ def draw_figures(
 ) -> None:
     """``random_pruning_theory.png`` in the run directory."""
     # matplotlib is only needed here
-    from experiments.report import figures, theory_figures
+    from experiments.protocols.random_pruning import figures
 
-    figure = theory_figures.random_pruning(rows, law, config.law_widths)
-    figures.save(figure, store.path / "random_pruning_theory")
+    figures.draw(rows, law, config.law_widths, store.path)

@@ -1,16 +1,21 @@
 """The comparison of the papers: what pruned networks reach against their density."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from experiments.report import panels, references, style, tables
-from experiments.report.panels import Look
-from experiments.report.references import Reference
-from experiments.report.runs import Frame, Run
+from experiments import references
+from experiments.plotting import panels, style
+from experiments.plotting.axes import density_axis, sideways, within
+from experiments.plotting.style import Look
+from experiments.presentation import heading
+from experiments.protocols.prune_and_train import tables
+from experiments.protocols.prune_and_train.methods import looks
+from experiments.references import Reference
+from experiments.runs import Frame, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,33 +32,33 @@ def accuracy_vs_density(runs: Sequence[Run], published: Sequence[Reference] = ()
     table = panels.require(tables.summary(runs), "a result on the test set")
     seeds = tables.overview(runs)
     groups = list(table.groupby(tables.PANEL, sort=False))
-    laid = references.place(published, [key for key, _ in groups])
-    looks = panels.looks(table)
-    published_looks = _reference_looks(published)
+    placed = references.place(published, [key for key, _ in groups])
     width = 6.2 if len(groups) == 1 else 4.4
     figure, axes = panels.grid(1, len(groups), width=width, height=4.3, extra=0.2 * len(published))
-    for ax, (key, group), under in zip(axes.flat, groups, laid, strict=True):
-        data, model, measure = key
-        here = seeds[(seeds["data"] == data) & (seeds["model"] == model)]
-        here = here[here["measure"] == measure]
+    measured, pale = looks(table), _reference_looks(published)
+    for ax, (key, group), under in zip(axes.flat, groups, placed, strict=True):
         for reference in under:
-            _published_lines(ax, reference, published.index(reference), published_looks)
-        _measured_lines(ax, group, here, looks)
-        title = textwrap.fill(f"{data}, {model}, {panels.in_words(group['n'])}", int(13 * width))
-        ax.set_title(style.plain(title))
-        ax.set_ylabel(tables.heading(measure))
-        panels.within(ax, 0, 100)
-        pruned = group.loc[group["density"] < 1, "achieved"]
-        density_axis(ax, [*pruned.dropna(), *(d for r in under for d in r.density)])
-    _legends(figure, looks, published_looks, published)
+            _published_lines(ax, reference, published.index(reference), pale)
+        is_shown = (seeds[tables.PANEL] == list(key)).all(axis=1)
+        _measured_lines(ax, group, seeds[is_shown], measured)
+        title = f"{key[0]}, {key[1]}, {panels.in_words(group['n'])}"
+        ax.set_title(style.plain(textwrap.fill(title, int(13 * width))))
+        _scales(ax, key[2], group, under)
+    _legends(figure, measured, pale, published)
     return figure
+
+
+def _scales(ax: "Axes", measure: str, group: Frame, under: Sequence[Reference]) -> None:
+    ax.set_ylabel(heading(measure))
+    within(ax, 0, 100)
+    pruned = group.loc[group["density"] < 1, "achieved"]
+    density_axis(ax, [*pruned.dropna(), *(d for r in under for d in r.density)])
 
 
 def _measured_lines(ax: "Axes", group: Frame, seeds: Frame, looks: dict[str, Look]) -> None:
     pruned = [label for label in looks if label in set(group["method"][group["density"] < 1])]
     for i, label in enumerate(pruned):
-        shift = 1.025 ** (i - (len(pruned) - 1) / 2)  # so that intervals do not hide each other
-        _line(ax, group, seeds, label, looks[label], shift)
+        _line(ax, group, seeds, label, looks[label], sideways(i, len(pruned), 1.025))
     for _, dense in group[group["density"] == 1].iterrows():
         _dense_line(ax, dense, looks[dense["method"]])
 
@@ -116,28 +121,3 @@ def _legends(
         lines = [Line2D([], [], **style.published(grey, i)) for i in range(len(published))]
         labels = [style.plain(reference.label) for reference in published]
         figure.legend(lines, labels, loc="outside lower center", fontsize=7.5, handlelength=3)
-
-
-def density_axis(ax: "Axes", densities: Iterable[float]) -> None:
-    """Log axis in per cent, sparser to the right, with a tick at every density if they are few."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
-
-    ax.set_xscale("log")
-    levels = _apart(sorted(densities))
-    ax.xaxis.set_major_locator(
-        FixedLocator(levels) if 0 < len(levels) <= 9 else LogLocator(subs=(1, 2, 5))
-    )
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.3g}"))
-    if len(levels):
-        ax.set_xlim(max(levels) * 1.25, min(levels) / 1.25)
-    ax.set_xlabel("density: weights kept (%)")
-
-
-def _apart(levels: list[float], factor: float = 1.05) -> list[float]:
-    """The levels that differ by more than rounding."""
-    kept: list[float] = []
-    for level in levels:
-        if not kept or level > factor * kept[-1]:
-            kept.append(level)
-    return kept

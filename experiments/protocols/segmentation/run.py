@@ -58,7 +58,8 @@ def draw_predictions(
     final: training.TrainState,
 ) -> None:
     """``predictions.png``: the first test images, their labels, what the network says."""
-    from experiments.report import figures, pictures
+    from experiments.plotting.saving import save
+    from experiments.protocols.segmentation import figures
 
     x, y, _ = next(iter(dataset.test_batches(config.pictures)))
     inputs = factories.inputs(config.data, dataset)(jnp.asarray(x))
@@ -66,5 +67,5 @@ def draw_predictions(
         final.params, final.state, inputs, train=False
     )
     predicted = np.asarray(logits.argmax(-1))
-    figure = pictures.predictions(x, y, predicted, dataset.classes, dataset.name)
-    figures.save(figure, store.path / "predictions")
+    figure = figures.predictions(x, y, predicted, dataset.classes, dataset.name)
+    save(figure, store.path / "predictions")

@@ -19,7 +19,6 @@ Frame = Any
 _RECORD = ("step", "epoch", "name", "value")
 _PRUNING = ("kept", "total", "layers", "collapsed")
 _LAYER = ("name", "shape", "kept", "total")
-_TRAINING = ("prune_and_train", "transfer", "segmentation")
 _SPECTRUM = ("eigenvalues_dense", "eigenvalues_pruned")
 
 
@@ -42,19 +41,21 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """The replicate."""
+        """The seed of its config, by which replicates of one experiment differ."""
         return self.config.get("seed", 0)
 
     @property
-    def trains(self) -> bool:
-        """Whether the run prunes and trains a network; other protocols have their own figures."""
-        return self.config.get("protocol") in _TRAINING
+    def protocol(self) -> str:
+        """The name of its workflow; empty where the config has none."""
+        return self.config.get("protocol", "")
 
     @property
-    def measure(self) -> str:
-        """The metric that the network is judged by."""
-        segments = self.config.get("protocol") == "segmentation"
-        return "test/miou" if segments else "test/accuracy"
+    def hardware(self) -> str:
+        """Its devices: ``4 x NVIDIA H100``, or the processor with its cores."""
+        devices = self.env.get("devices") or []
+        if self.env.get("backend", "cpu") == "cpu":
+            return f"{self.env.get('processor') or 'CPU'}, {self.env.get('cpu_count', '?')} cores"
+        return ", ".join(f"{devices.count(kind)} x {kind}" for kind in dict.fromkeys(devices))
 
     @property
     def finished(self) -> bool:
@@ -79,10 +80,10 @@ def find(directories: Iterable[Path]) -> list[Run]:
             raise UserError(
                 f"{directory} is not a directory; give run directories or their parents"
             )
-        found = sorted(_run_paths(directory))
-        if not found:
+        below = sorted(_run_paths(directory))
+        if not below:
             raise UserError(f"no runs in {directory}: no config.json in it or below it")
-        paths.update({path.resolve(): path for path in found})
+        paths.update({path.resolve(): path for path in below})
     return [read(path) for path in paths.values()]
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.report import panels, style
+from experiments.plotting import panels, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,26 +35,39 @@ def predictions(
         raise ValueError(
             f"images {x.shape}, labels {y.shape} and predictions {predicted.shape} do not fit"
         )
-    occurring: list[int] = np.union1d(y, predicted).tolist()
-    unnamed = [i for i in occurring if i >= len(classes) and i != UNLABELLED]
-    if unnamed:
-        raise ValueError(f"class {unnamed[0]} has no name: there are {len(classes)} names")
+    occurring = _occurring(y, predicted, classes)
     height = 2.05 * x.shape[1] / x.shape[2]
     legend_inches = 0.2 * -(-len(occurring) // 4)
     figure, axes = panels.grid(len(x), 3, width=2.1, height=height, extra=legend_inches - 0.2)
     for row, image, labels, said in zip(axes, x, y, predicted, strict=True):
-        grey = image.shape[-1] == 1
-        row[0].imshow(image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=255)
+        _picture(row[0], image)
         _classes(row[1], labels)
         _classes(row[2], said)
-        for ax in row:
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_visible(False)
-            ax.grid(False)
     for ax, title in zip(axes[0], (f"{name}: picture", "labels", "prediction"), strict=True):
         ax.set_title(style.plain(title))
     _legend(figure, occurring, classes)
     return figure
+
+
+def _occurring(y: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> list[int]:
+    """The classes that occur. ValueError names one without a name."""
+    occurring: list[int] = np.union1d(y, predicted).tolist()
+    unnamed = [i for i in occurring if i >= len(classes) and i != UNLABELLED]
+    if unnamed:
+        raise ValueError(f"class {unnamed[0]} has no name: there are {len(classes)} names")
+    return occurring
+
+
+def _picture(ax: "Axes", image: np.ndarray) -> None:
+    grey = image.shape[-1] == 1
+    ax.imshow(image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=255)
+    _bare(ax)
+
+
+def _bare(ax: "Axes") -> None:
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    ax.grid(False)
 
 
 def _color(index: int) -> str:
@@ -71,6 +84,7 @@ def _classes(ax: "Axes", labels: np.ndarray) -> None:
     if without.any():
         hatching = ax.contourf(without, levels=[0.5, 1.5], colors="none", hatches=[_HATCH])
         hatching.set(edgecolor="#8A8A8A", linewidth=0)
+    _bare(ax)
 
 
 def _legend(figure: "Figure", occurring: Sequence[int], classes: Sequence[str]) -> None:

@@ -4,6 +4,9 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
+Look = dict[str, Any]
+"""Keywords of ``Axes.plot``."""
+
 RC: Any = {
     "figure.dpi": 100,
     "savefig.dpi": 200,
@@ -51,7 +54,7 @@ CLASSES = (
 _DASHES = ((0, (4, 1.8)), (0, (1.2, 1.3)), (0, (7, 1.5, 1.2, 1.5)), (0, (2.5, 0.8)))
 
 
-def line_styles(methods: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, Any]]:
+def line_styles(methods: Iterable[tuple[str, str, str]]) -> dict[str, Look]:
     """Keywords of ``Axes.plot`` by label, from (base, control, label) triples.
 
     The base method decides colour and marker, its control line and filling; where several labels
@@ -63,23 +66,48 @@ def line_styles(methods: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, 
     free = itertools.cycle([i for i in range(len(COLORS)) if i not in used] or [0])
     own = {base: _METHODS.index(base) if base in _METHODS else next(free) for base in bases}
     dense_lines = itertools.cycle(("--", ":", "-."))
-    styles: dict[str, dict[str, Any]] = {}
+    looks: dict[str, Look] = {}
     taken = set()
     for base, control, label in triples:
         index = next(free) if (base, control) in taken else own.get(base, 0)
         taken.add((base, control))
-        color = DENSE if base == "dense" else COLORS[index % len(COLORS)]
-        styles[label] = {
-            "color": color,
-            "linestyle": next(dense_lines) if base == "dense" else _LINES.get(control, "-"),
-            "marker": None if base == "dense" else MARKERS[index % len(MARKERS)],
-            "markerfacecolor": color if control == "none" else "white",
-            "markersize": 4.5,
+        dense = base == "dense"
+        looks[label] = _dense(next(dense_lines)) if dense else _look(index, control)
+    return looks
+
+
+def _dense(line: str) -> Look:
+    """A grey line without markers."""
+    return {"color": DENSE, "linestyle": line, "marker": None, "markersize": 4.5}
+
+
+def _look(index: int, control: str) -> Look:
+    """Colour and marker ``index``; a control has its own line and hollow markers."""
+    color = COLORS[index % len(COLORS)]
+    return {
+        "color": color,
+        "linestyle": _LINES.get(control, "-"),
+        "marker": MARKERS[index % len(MARKERS)],
+        "markerfacecolor": color if control == "none" else "white",
+        "markersize": 4.5,
+    }
+
+
+def numbered(names: Iterable[str]) -> dict[str, Look]:
+    """A look for every name, in order of appearance: of curves that are no methods."""
+    return {
+        name: {
+            "color": COLORS[i % len(COLORS)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "linestyle": "-",
+            "markersize": 3.5,
+            "linewidth": 1.2,
         }
-    return styles
+        for i, name in enumerate(dict.fromkeys(names))
+    }
 
 
-def published(look: dict[str, Any], number: int) -> dict[str, Any]:
+def published(look: Look, number: int) -> Look:
     """``look`` as a thin, pale, dashed line without markers; one dash pattern per source."""
     dashes = _DASHES[number % len(_DASHES)]
     pale = {"linestyle": dashes, "linewidth": 0.9, "alpha": 0.6, "marker": None, "zorder": 1.5}

@@ -1,4 +1,4 @@
-"""Published curves, to be laid under one's own: ``published/*.json``, one file per figure or table.
+"""Published curves, to be laid under one's own: one JSON file per figure or table.
 
 A file holds the source, the printed ``sparsity`` labels (%), the exact ``density`` of each, and
 ``panels``; the fields of a panel are those of ``Reference``. Values are in per cent; null: hidden
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from experiments.errors import UserError
 
-FOLDER = Path(__file__).parent / "published"
+FOLDER = Path(__file__).parent
 
 Values = dict[str, list[float | None]]
 """By method, as in a run's legend; one value per sparsity."""
@@ -101,17 +101,17 @@ def place(
     placed: list[list[Reference]] = [[] for _ in panels]
     for reference in references:
         if len(panels) == 1:
-            here = [reference.measure == panels[0][2]]
+            fitting = [reference.measure == panels[0][2]]
         else:
-            here = [reference.fits(*panel) for panel in panels]
-        if not any(here):
+            fitting = [reference.fits(*panel) for panel in panels]
+        if not any(fitting):
             shown = "; ".join(", ".join(panel) for panel in panels)
             raise UserError(
                 f"reference {reference.name} ({reference.data[0]}, {reference.model[0]}, "
                 f"{reference.measure}) fits none of: {shown}; "
                 "choose another, or report one network alone"
             )
-        for under in itertools.compress(placed, here):
+        for under in itertools.compress(placed, fitting):
             under.append(reference)
     return placed
 

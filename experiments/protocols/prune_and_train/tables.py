@@ -6,8 +6,17 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.report.runs import Frame, Run
-from experiments.report.statistics import mean_interval
+from experiments.plotting.statistics import mean_interval
+from experiments.presentation import heading
+from experiments.runs import Frame, Run
+from experiments.runs.labels import (
+    data_label,
+    differing,
+    flatten,
+    has_own_images,
+    model_label,
+    text,
+)
 
 EXPERIMENT = ["data", "model", "method", "density"]
 """The columns that say which runs are replicates of one another."""
@@ -32,21 +41,6 @@ _IMMATERIAL = (
 )
 
 
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as dotted names; lists become tuples so that values can be compared.
-
-    >>> flatten({"a": {"b": 1}, "c": [2]})
-    {'a.b': 1, 'c': (2,)}
-    """
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = tuple(value) if isinstance(value, list) else value
-    return flat
-
-
 def material(run: Run) -> dict[str, Any]:
     """The flat config without what may differ between replicates."""
     flat = flatten(run.config)
@@ -55,34 +49,14 @@ def material(run: Run) -> dict[str, Any]:
         name: value
         for name, value in flat.items()
         if name not in _IMMATERIAL
-        and not (name == "data.data_dir" and not _own_images(run))
+        and not (name == "data.data_dir" and not has_own_images(run))
         and not (dense and name.startswith("prune."))
     }
 
 
-def differing(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """The names whose values are not the same in all of ``configs``, in their order."""
-    names = dict.fromkeys(name for config in configs for name in config)
-    return [n for n in names if len({json.dumps(c.get(n), default=str) for c in configs}) > 1]
-
-
-def _own_images(run: Run) -> bool:
-    """Whether the folder says what the data are, and not only where they lie."""
-    return str(run.config.get("data", {}).get("name")).endswith("folder")
-
-
-def heading(metric: str) -> str:
-    """The metric as a column or an axis names it; shares are shown in per cent.
-
-    >>> heading("test/miou"), heading("train/loss")
-    ('test mIoU (%)', 'train loss')
-    """
-    return metric.replace("/", " ").replace("miou", "mIoU") + " (%)" * is_share(metric)
-
-
-def is_share(metric: str) -> bool:
-    """Whether the metric lies in [0, 1]: an accuracy or a mean IoU."""
-    return metric.endswith(("accuracy", "miou"))
+def measure_of(run: Run) -> str:
+    """What the network is judged by: its mean IoU where it has one, or else its accuracy."""
+    return "test/miou" if (run.metrics["name"] == "test/miou").any() else "test/accuracy"
 
 
 def method_of(run: Run) -> str:
@@ -102,58 +76,35 @@ def target_density(run: Run) -> float:
     return 1.0 if prune.get("name", "none") == "none" else float(prune.get("density", 1.0))
 
 
-def _describe(section: dict[str, Any], hidden: tuple[str, ...] = ()) -> str:
-    """``resnet depth=20 width=16``: the name and every option that is set."""
-    flat = {name.rsplit(".", 1)[-1]: value for name, value in flatten(section).items()}
-    options = [
-        f"{name}={_text(value)}"
-        for name, value in flat.items()
-        if name != "name" and name not in hidden and value not in (None, "none")
-    ]
-    return " ".join([str(flat.get("name", "?")), *options])
-
-
-def _text(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
 def labels(runs: Sequence[Run]) -> Frame:
     """data, model, measure, base method, control, method (readable, unique), density and seed.
 
     Runs of one method whose configs differ in anything but density and seed get that difference
     into their method label, so that only true replicates share a row or a line.
     """
-    frame = pd.DataFrame(
+    frame = _settings(runs)
+    frame["method"] = ""
+    for _, group in frame.groupby(["data", "model", "base", "control"], sort=False):
+        configs = [material(runs[i]) for i in group.index]
+        names = [name for name in differing(configs) if name != "prune.density"]
+        for i, config in zip(group.index, configs, strict=True):
+            settings = [f"{n.rsplit('.', 1)[-1]}={text(config.get(n))}" for n in names]
+            frame.loc[i, "method"] = _method_label(frame.loc[i, "base"], runs[i], settings)
+    return frame
+
+
+def _settings(runs: Sequence[Run]) -> Frame:
+    return pd.DataFrame(
         {
-            "data": [_data_label(run) for run in runs],
-            "model": [_model_label(run) for run in runs],
-            "measure": [run.measure for run in runs],
+            "data": [data_label(run) for run in runs],
+            "model": [model_label(run) for run in runs],
+            "measure": [measure_of(run) for run in runs],
             "base": [method_of(run) for run in runs],
             "control": ["none" if method_of(run) == "dense" else control_of(run) for run in runs],
             "density": [target_density(run) for run in runs],
             "seed": [run.seed for run in runs],
         },
     )
-    frame["method"] = ""
-    for _, group in frame.groupby(["data", "model", "base", "control"], sort=False):
-        configs = [material(runs[i]) for i in group.index]
-        names = [name for name in differing(configs) if name != "prune.density"]
-        for i, config in zip(group.index, configs, strict=True):
-            settings = [f"{n.rsplit('.', 1)[-1]}={_text(config.get(n))}" for n in names]
-            frame.loc[i, "method"] = _method_label(frame.loc[i, "base"], runs[i], settings)
-    return frame
-
-
-def _data_label(run: Run) -> str:
-    hidden = ("cache_dir", "num_workers", *["data_dir"] * (not _own_images(run)))
-    return _describe(run.config.get("data", {}), hidden)
-
-
-def _model_label(run: Run) -> str:
-    """Pretrained weights stand in it as their source; another file makes another method label."""
-    model = dict(run.config.get("model", {}))
-    source = model.pop("weights_source", "?")
-    return _describe(model | {"weights": source if model.get("weights") else None})
 
 
 def _method_label(base: str, run: Run, settings: list[str]) -> str:
@@ -168,21 +119,13 @@ def overview(runs: Sequence[Run]) -> Frame:
     pruned = [run.pruning or {} for run in runs]
     frame["kept"] = [p.get("kept") for p in pruned]
     frame["total"] = [p.get("total") for p in pruned]
-    frame["result"] = [run.last(run.measure) for run in runs]
+    frame["result"] = [run.last(measure_of(run)) for run in runs]
     frame["train_loss"] = [run.last("train/loss") for run in runs]
     frame["epochs"] = [run.metrics["epoch"].max() for run in runs]
     frame["prune_seconds"] = [run.last("prune_seconds") for run in runs]
-    frame["hardware"] = [hardware(run) for run in runs]
+    frame["hardware"] = [run.hardware for run in runs]
     frame["status"] = _status(runs)
     return frame
-
-
-def hardware(run: Run) -> str:
-    """The devices of the run: ``4 x NVIDIA H100``, or the processor with its cores."""
-    devices = run.env.get("devices") or []
-    if run.env.get("backend", "cpu") == "cpu":
-        return f"{run.env.get('processor') or 'CPU'}, {run.env.get('cpu_count', '?')} cores"
-    return ", ".join(f"{devices.count(kind)} x {kind}" for kind in dict.fromkeys(devices))
 
 
 def _status(runs: Sequence[Run]) -> list[str]:
@@ -226,7 +169,7 @@ def summary(runs: Sequence[Run]) -> Frame:
 
 def measures(runs: Sequence[Run]) -> list[str]:
     """What these runs are judged by, in words: ``["test accuracy"]``."""
-    return [heading(m).removesuffix(" (%)") for m in dict.fromkeys(run.measure for run in runs)]
+    return [heading(m).removesuffix(" (%)") for m in dict.fromkeys(map(measure_of, runs))]
 
 
 def layers(runs: Sequence[Run]) -> Frame:
