@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from experiments import factories
 from experiments.comparison import Comparison, Settings
 from experiments.errors import UserError, user_errors
+from experiments.plotting import panels
+from experiments.plotting.saving import save
 from experiments.trained import Trained, check_fit, load
 from ntk_prune import checkpoint, masks
 from ntk_prune.losses import LOSSES
@@ -82,30 +84,21 @@ def write(numbers: Numbers, out: Path) -> None:
     """``measure.json`` and ``line.png`` in ``out``."""
     text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
     checkpoint.write_atomically(out / "measure.json", text.encode())
-    # matplotlib is only needed here
-    from experiments.report import figures
-
-    figures.save(draw_line(numbers["connectivity"]), out / "line")
+    save(draw_line(numbers["connectivity"]), out / "line")
 
 
+@panels.styled
 def draw_line(connectivity: Numbers) -> "Figure":
     """Error and loss from A to B, on training and test images."""
-    from experiments.report import panels
-
-    @panels.styled
-    def draw() -> "Figure":
-        figure, axes = panels.grid(1, 2, width=3.0, height=2.4)
-        t = connectivity["t"]
-        for ax, name, scale in zip(axes[0], ("error", "loss"), (100, 1), strict=True):
-            for split in ("train", "test"):
-                values = [scale * value for value in connectivity[f"{split}/{name}"]]
-                ax.plot(t, values, marker="o", markersize=3, label=split)
-            ax.set_xlabel("t, from A to B")
-            ax.set_ylabel("error, %" if scale > 1 else "loss")
-        axes[0, 0].legend()
-        return figure
-
-    return draw()
+    figure, axes = panels.grid(1, 2, width=3.0, height=2.4)
+    for ax, name, scale in zip(axes[0], ("error", "loss"), (100, 1), strict=True):
+        for split in ("train", "test"):
+            values = [scale * value for value in connectivity[f"{split}/{name}"]]
+            ax.plot(connectivity["t"], values, marker="o", markersize=3, label=split)
+        ax.set_xlabel("t, from A to B")
+        ax.set_ylabel("error (%)" if scale > 1 else "loss")
+    axes[0, 0].legend()
+    return figure
 
 
 def lines(numbers: Numbers) -> list[str]:

@@ -50,11 +50,11 @@ EXPERIMENTS = (
     "factories",
     "observers",
     "networks",
+    "comparison",
+    "trained",
     "protocols",
     "report",
     "run",
-    "comparison",
-    "trained",
     "measure",
 )
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.errors import UserError
-from experiments.report.published_grids import load_grids
+from experiments.references.published_grids import load_grids
 
 
 def test_the_grids_of_the_three_regime_model():

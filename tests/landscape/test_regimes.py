@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.report.published_grids import load_grids
+from experiments.references.published_grids import load_grids
 from ntk_prune import landscape
 from ntk_prune.landscape import regimes, selection
 

@@ -1,6 +1,6 @@
 """Published grids of temperature and density, to be drawn beside one's own.
 
-``published/grids/*.json``, one file per figure. A file holds the source, what its ``temperature``
+``grids/*.json``, one file per figure. A file holds the source, what its ``temperature``
 is, the values of both axes, and ``grids``, each with the error of reading it off the figure.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.errors import UserError
 
-FOLDER = Path(__file__).parent / "published" / "grids"
+FOLDER = Path(__file__).parent / "grids"
 
 
 @dataclasses.dataclass(frozen=True)
