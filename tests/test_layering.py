@@ -34,7 +34,7 @@ ALLOWED = {
     "training": CORE | {"ntk", "data"},
     "lottery": CORE | {"pruners", "training"},
     "landscape": CORE | {"ntk", "data", "linalg"},
-    "inertial": CORE | {"ntk", "landscape", "linalg"},
+    "inertial": CORE | {"ntk", "landscape", "linalg", "training"},
 }
 # Each module or package of experiments may import the ones before it.
 EXPERIMENTS = (

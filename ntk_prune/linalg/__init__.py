@@ -12,11 +12,12 @@ trace                 by Hutchinson or Hutch++
 frobenius_norm        likewise
 diagonal              by Hutchinson
 spectral_density      by stochastic Lanczos quadrature
+quadrature            its nodes and weights, one probe
 lanczos               the decomposition that the spectra come from
 ====================  =====================================================================
 """
 
-from ntk_prune.linalg.density import Density, spectral_density
+from ntk_prune.linalg.density import Density, Quadrature, quadrature, spectral_density
 from ntk_prune.linalg.estimates import Estimate, VectorEstimate
 from ntk_prune.linalg.lanczos import (
     Condition,
@@ -40,6 +41,7 @@ __all__ = [
     "Estimate",
     "Extremes",
     "LinearMap",
+    "Quadrature",
     "SymmetricOperator",
     "Tridiagonal",
     "VectorEstimate",
@@ -49,6 +51,7 @@ __all__ = [
     "frobenius_norm",
     "from_matrix",
     "lanczos",
+    "quadrature",
     "spectral_density",
     "top_eigenvalues",
     "trace",

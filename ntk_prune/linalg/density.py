@@ -20,6 +20,27 @@ class Density(NamedTuple):
     n: int
 
 
+class Quadrature(NamedTuple):
+    """Gauss quadrature of one probe: Ritz values ``nodes [m]``, ascending, and ``weights [m]``,
+    the shares of the spectrum they stand for; they sum to 1."""
+
+    nodes: np.ndarray
+    weights: np.ndarray
+
+
+def quadrature(key: Key, operator: SymmetricOperator, num_steps: int) -> Quadrature:
+    """``E [sum_i w_i f(node_i)] ~ trace f(A) / size``: Lanczos from a vector of random signs.
+
+    >>> from ntk_prune.linalg import from_matrix
+    >>> nodes, weights = quadrature(jax.random.key(0), from_matrix(np.diag([1.0, 1.0, 4.0])), 3)
+    >>> nodes.round(4).tolist(), weights.round(4).tolist()
+    ([1.0, 4.0], [0.6667, 0.3333])
+    """
+    decomposition = lanczos(operator, random_signs(key, operator), num_steps)
+    values, vectors = np.linalg.eigh(decomposition.dense.astype(np.float64))
+    return Quadrature(values, vectors[0] ** 2)
+
+
 def spectral_density(
     key: Key,
     operator: SymmetricOperator,
@@ -46,17 +67,13 @@ def spectral_density(
         ValueError: for fewer than 2 probes.
     """
     check_probes(num_probes)
-    nodes = []
-    for k in jax.random.split(key, num_probes):
-        decomposition = lanczos(operator, random_signs(k, operator), num_steps)
-        values, vectors = np.linalg.eigh(decomposition.dense.astype(np.float64))
-        nodes.append((values, vectors[0] ** 2))
-    low = min(values[0] for values, _ in nodes)
-    high = max(values[-1] for values, _ in nodes)
-    width = width or 0.01 * max(high - low, np.finfo(float).tiny)
+    probes = [quadrature(k, operator, num_steps) for k in jax.random.split(key, num_probes)]
+    low = min(float(probe.nodes[0]) for probe in probes)
+    high = max(float(probe.nodes[-1]) for probe in probes)
+    width = width or 0.01 * max(high - low, float(np.finfo(float).tiny))
     usual = np.linspace(low - 4 * width, high + 4 * width, 400)
     points = usual if grid is None else np.asarray(grid)
-    curves = np.stack([_smooth(points, values, weights, width) for values, weights in nodes])
+    curves = np.stack([_smooth(points, *probe, width) for probe in probes])
     sem = curves.std(0, ddof=1) / np.sqrt(num_probes)
     return Density(points, curves.mean(0), sem, num_probes)
 

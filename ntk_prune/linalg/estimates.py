@@ -25,12 +25,13 @@ class VectorEstimate(NamedTuple):
 
 
 def sample_mean(samples: list[float]) -> Estimate:
-    """The mean of independent ``samples`` with its standard error.
+    """The mean of independent ``samples``, at least 2, with its standard error.
 
     >>> sample_mean([1.0, 3.0])
     Estimate(value=2.0, sem=1.0, n=2)
     """
     n = len(samples)
+    check_probes(n)
     return Estimate(float(np.mean(samples)), float(np.std(samples, ddof=1) / np.sqrt(n)), n)
 
 
