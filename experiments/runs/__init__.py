@@ -1,0 +1,6 @@
+"""Run directories as they are read: what they hold, what they are called, which belong together."""
+
+from experiments.runs.families import ancestors, in_families
+from experiments.runs.reading import Frame, Run, find, read
+
+__all__ = ["Frame", "Run", "ancestors", "find", "in_families", "read"]

@@ -1,0 +1,74 @@
+"""What runs are called: their data, their network, and what differs between their configs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.runs.reading import Run
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as dotted names; lists become tuples so that values can be compared.
+
+    >>> flatten({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': (2,)}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = tuple(value) if isinstance(value, list) else value
+    return flat
+
+
+def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names whose values are not the same in all of ``configs``, in their order.
+
+    >>> differing([{"a": 1, "b": 2}, {"a": 1, "b": 3}])
+    ['b']
+    """
+    names = dict.fromkeys(name for config in configs for name in config)
+    return [n for n in names if len({json.dumps(c.get(n), default=str) for c in configs}) > 1]
+
+
+def data_label(run: Run) -> str:
+    """The data set with every option that is set, as ``digits augment=shift``."""
+    hidden = ("cache_dir", "num_workers", *["data_dir"] * (not has_own_images(run)))
+    return _describe(run.config.get("data", {}), hidden)
+
+
+def model_label(run: Run) -> str:
+    """The network with every option that is set, as ``resnet depth=20``.
+
+    Pretrained weights stand in it as their source.
+    """
+    model = dict(run.config.get("model", {}))
+    source = model.pop("weights_source", "?")
+    return _describe(model | {"weights": source if model.get("weights") else None})
+
+
+def network_label(run: Run) -> str:
+    """Data and network: ``digits, mlp widths=12``."""
+    return f"{data_label(run)}, {model_label(run)}"
+
+
+def has_own_images(run: Run) -> bool:
+    """Whether the folder says what the data are, and not only where they lie."""
+    return str(run.config.get("data", {}).get("name")).endswith("folder")
+
+
+def text(value: Any) -> str:
+    """A value of a flat config; the parts of a tuple joined by hyphens."""
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _describe(section: Mapping[str, Any], hidden: tuple[str, ...] = ()) -> str:
+    """``resnet depth=20 width=16``: the name and every option that is set."""
+    flat = {name.rsplit(".", 1)[-1]: value for name, value in flatten(section).items()}
+    options = [
+        f"{name}={text(value)}"
+        for name, value in flat.items()
+        if name != "name" and name not in hidden and value not in (None, "none")
+    ]
+    return " ".join([str(flat.get("name", "?")), *options])
