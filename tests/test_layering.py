@@ -159,3 +159,21 @@ def test_scoring_and_training_import_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_protocols_import_what_draws_only_to_draw():
+    code = (
+        "import sys, experiments.protocols;"
+        "print(sorted({'pandas', 'matplotlib', 'jinja2'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_report_knows_no_workflow():
+    known = modules()
+    for name, path in known.items():
+        if name.startswith("experiments.report"):
+            assert not [other for other in imported(path, known) if "protocols." in other], name

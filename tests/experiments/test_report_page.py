@@ -10,9 +10,20 @@ import pytest
 from report_runs import write_run, write_sweep
 
 from experiments import runs
+from experiments.config.sections import Experiment
+from experiments.plotting import panels
 from experiments.plotting.saving import save
 from experiments.plotting.style import line_styles
-from experiments.presentation import per_cent, with_interval
+from experiments.presentation import (
+    NamedFigure,
+    Presentation,
+    Section,
+    Table,
+    per_cent,
+    with_interval,
+)
+from experiments.protocols import PROTOCOLS
+from experiments.protocols.protocol import Protocol
 from experiments.protocols.prune_and_train import accuracy, figures, tables
 from experiments.report.__main__ import main
 from ntk_prune.pruners import PRUNERS
@@ -70,6 +81,27 @@ def test_other_protocols_show_their_own_figures_and_numbers(tmp_path):
     for part in ("<p>1 run.</p>", "spectrum, seed 3", "trace 12.5"):
         assert part in html
     assert "cGljdHVyZQ==" in html
+
+
+def test_a_new_workflow_needs_its_record_alone(tmp_path, monkeypatch):
+    def figures(runs, published):
+        table = Table(["cell", "n"], [["10 %", str(len(runs))]], (1,), "Grid", "1 dead", "A note.")
+        figure, _ = panels.grid(1, 1, width=2, height=2)
+        named = NamedFigure("grid_errors", "Errors of the grid.", figure)
+        return Presentation([Section("Grids", [table], "What it is.")], [named], counts="1 grid")
+
+    workflow = Protocol(Experiment, lambda config, store: None, figures=figures)
+    monkeypatch.setitem(PROTOCOLS, "grid", workflow)
+    (tmp_path / "config.json").write_text('{"protocol": "grid"}')
+    assert main([str(tmp_path)]) == 0
+    html = (tmp_path / "report" / "index.html").read_text()
+    for part in (
+        "<p>1 grid.</p>", '<a href="#grids">Grids</a>', '<h2 id="grids">', "What it is.",
+        '<span class="collapsed">1 dead</span>', "A note.", "Errors of the grid.",
+    ):  # fmt: skip
+        assert part in html
+    assert "Other experiments" not in html
+    assert (tmp_path / "report" / "grid_errors.pdf").exists()
 
 
 def test_the_page_holds_every_table(page):
