@@ -8,7 +8,7 @@ import numpy as np
 from experiments.config import ModelConfig, PruneConfig
 from experiments.errors import user_errors
 from experiments.factories.data import Data
-from ntk_prune import activations
+from ntk_prune import activations, masks
 from ntk_prune.interop import pretrained
 from ntk_prune.models import MODELS
 from ntk_prune.pruners import PRUNERS, controls
@@ -66,9 +66,13 @@ def make_pruner(config: PruneConfig) -> Pruner | None:
 
 
 def check_paths(pruner: Pruner | None, model: Model, image: Array) -> None:
-    """ValueError for a criterion that follows paths and a network that has none."""
-    if pruner is not None and pruner.follows_paths:
-        params, state = jax.eval_shape(model.init, jax.random.key(0), image)
+    """ValueError for a criterion that follows paths, or excludes modules, that the network does
+    not have."""
+    if pruner is None or not (pruner.follows_paths or pruner.exclude):
+        return
+    params, state = jax.eval_shape(model.init, jax.random.key(0), image)
+    masks.excluding(params, pruner.exclude)
+    if pruner.follows_paths:
         jax.eval_shape(
             lambda p, s: model.apply(p, s, image, train=False, activation=activations.Record())[0],
             params,

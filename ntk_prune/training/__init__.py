@@ -9,7 +9,15 @@ from ntk_prune.training.evaluation import (
 )
 from ntk_prune.training.feed import Feed, in_memory, streamed
 from ntk_prune.training.loop import Epoch, fit
-from ntk_prune.training.optimisers import OPTIMISERS, adam, adamw, learning_rate, scaled, sgd
+from ntk_prune.training.optimisers import (
+    OPTIMISERS,
+    adam,
+    adamw,
+    ascent,
+    learning_rate,
+    scaled,
+    sgd,
+)
 from ntk_prune.training.parallel import (
     Distributed,
     check_batch_size,
@@ -31,6 +39,7 @@ __all__ = [
     "WholeSet",
     "adam",
     "adamw",
+    "ascent",
     "check_batch_size",
     "create",
     "default_steps_per_call",

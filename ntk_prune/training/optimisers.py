@@ -88,6 +88,28 @@ def adamw(
     return optax.adamw(learning_rate, weight_decay=weight_decay)
 
 
+def ascent(gradient: Params, params: Params, rho: float, adaptive: bool = False) -> Params:
+    """The step of SAM to the sharpest point within ``rho``, to first order (arXiv 2010.01412).
+
+    ``e = rho g / (||g|| + 1e-12)``; adaptive (arXiv 2102.11600)
+    ``e = rho w^2 g / (|| |w| g || + 1e-12)``. Norms are over all parameters.
+
+    Not ``optax.contrib.sam``: it lacks the 1e-12, so a zero gradient becomes NaN, and keeps copies
+    of the parameters in its state.
+
+    >>> ascent({"w": jnp.array([3.0, 4.0])}, {"w": jnp.array([1.0, 0.0])}, 0.5)["w"].tolist()
+    [0.30000001192092896, 0.4000000059604645]
+    >>> ascent({"w": jnp.array([3.0, 4.0])}, {"w": jnp.array([2.0, 0.0])}, 0.5, True)["w"].tolist()
+    [1.0, 0.0]
+    """
+    if not adaptive:
+        scale = rho / (optax.tree.norm(gradient) + 1e-12)
+        return jax.tree.map(lambda g: scale * g, gradient)
+    norm = optax.tree.norm(jax.tree.map(lambda g, w: jnp.abs(w) * g, gradient, params))
+    scale = rho / (norm + 1e-12)
+    return jax.tree.map(lambda g, w: scale * jnp.square(w) * g, gradient, params)
+
+
 def scaled(
     optimizer: optax.GradientTransformation, factors: Mapping[str, float]
 ) -> optax.GradientTransformation:

@@ -1,5 +1,6 @@
 """One pure training step of a masked network; where it runs is decided elsewhere."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import optax
 
 from ntk_prune import masks
 from ntk_prune.losses import Loss, cross_entropy, labelled
+from ntk_prune.training.optimisers import ascent
 from ntk_prune.training.state import TrainState
 from ntk_prune.types import Array, Key, Model
 
@@ -37,12 +39,18 @@ def make_train_step(
     prepare: Prepare,
     loss: Loss = cross_entropy,
     batch_statistics: bool = True,
+    sam_rho: float = 0.0,
+    sam_adaptive: bool = False,
 ) -> TrainStep:
     """``train_step(state, batch, axis_name) -> (state, {"loss", "accuracy"})``.
 
     The loss is the mean over the labelled entries of the global batch of all devices along
     ``axis_name``, through ``params * mask``. Pruned weights receive no gradient and are zero again
     after the update, so their moments stay zero.
+
+    With ``sam_rho`` it is sharpness-aware (SAM, Foret et al., arXiv 2010.01412): ``optimizer`` is
+    given, at the parameters ``w``, the gradient at ``w + ascent(g, w)`` on the same batch, with
+    ``g`` the gradient at ``w`` over all devices. Running statistics and metrics are those of ``w``.
 
     Args:
         model: The network.
@@ -51,7 +59,13 @@ def make_train_step(
         loss: One number per labelled entry.
         batch_statistics: Normalise by the statistics of the global batch; otherwise by the
             running statistics, which then never change.
+        sam_rho: Length of the step to the sharpest point near by; 0: none, one gradient a step.
+        sam_adaptive: The step relative to the size of each weight.
+
+    Raises ValueError for a ``sam_rho`` that is negative or not finite.
     """
+    if not 0 <= sam_rho < math.inf:
+        raise ValueError(f"sam_rho must be 0 or more, got {sam_rho}")
 
     def train_step(state: TrainState, batch: Examples, axis_name: str | None = None):
         x = prepare(batch.key, state.step, batch.index, batch.x)
@@ -73,9 +87,16 @@ def make_train_step(
             accuracy = mean(logits.argmax(-1) == batch.y)
             return value, (new, {"loss": value, "accuracy": accuracy})
 
-        grads, (new, metrics) = jax.grad(loss_fn, has_aux=True)(state.params)
-        if axis_name is not None:  # the mean of the gradients, not the gradient of a pmean
-            grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
+        def gradient(params):
+            grads, (new, metrics) = jax.grad(loss_fn, has_aux=True)(params)
+            if axis_name is not None:  # the mean of the gradients, not the gradient of a pmean
+                grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
+            return grads, new, metrics
+
+        grads, new, metrics = gradient(state.params)
+        if sam_rho:
+            step = ascent(grads, state.params, sam_rho, sam_adaptive)
+            grads, _, _ = gradient(optax.apply_updates(state.params, step))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = masks.apply(optax.apply_updates(state.params, updates), state.mask)
         return TrainState(state.step + 1, params, new, opt_state, state.mask), metrics

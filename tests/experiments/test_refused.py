@@ -37,6 +37,11 @@ SEGMENTATION, IMAGES = "configs/px_deeplab_voc2012.py:smoke", "configs/px_resnet
             "batch_size 1440 is more than the 1437 training images",
         ),
         (
+            "configs/magnitude_resnet20.py:smoke",
+            ["prune.options.exclude=classifier"],
+            "prune: no weights to exclude lie under 'classifier'",
+        ),
+        (
             "configs/px_resnet50_cifar10.py:smoke",
             ["model.weights=resnet50.pth"],
             "model: weights: no such file: resnet50.pth",

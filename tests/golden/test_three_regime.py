@@ -1,12 +1,13 @@
-"""Masks of the published codes: the three-regime model's, and LAMP's, which it builds on."""
+"""The published codes of the three-regime model and of LAMP, which it builds on: masks and SAM."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from three_regime_files import kernel_name, mask_like, network, read, under, variables
+from three_regime_files import inputs, kernel_name, mask_like, network, read, under, variables
 
-from ntk_prune import masks
+from ntk_prune import masks, training
 from ntk_prune.pruners import lamp, magnitude, prune
 from ntk_prune.pruners.lamp import normalised_squares
 from ntk_prune.types import Batch
@@ -56,3 +57,50 @@ def test_lamp_scores(trained):
         weights = file[f"weights/{name}"]
         ours = normalised_squares(weights, np.ones(weights.shape, bool))
         np.testing.assert_allclose(ours, scores, rtol=1e-12)
+
+
+CASES = {
+    "sam0.05": (0.05, False),
+    "sam0.5": (0.5, False),
+    "asam0.5": (0.5, True),
+    "sgd": (0.0, False),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_three_steps_of_sam(case):
+    """Parameters, running statistics, momentum and loss of the published steps."""
+    with jax.enable_x64(True):
+        file = read("sam")
+        model, *shapes = network(int(file["depth"]), float(file["width_k"]))
+        params, statistics = variables(under(file, "init"), *shapes)
+        mask = jax.tree.map(jnp.asarray, mask_like(under(file, "mask"), params))
+        lr, momentum, decay = (float(file[k]) for k in ("lr", "momentum", "weight_decay"))
+        optimizer = training.sgd(lr, momentum, weight_decay=decay)
+        rho, adaptive = CASES[case]
+        step = training.make_train_step(
+            model, optimizer, lambda key, t, i, x: x, sam_rho=rho, sam_adaptive=adaptive
+        )
+        step = jax.jit(step, static_argnums=2)
+        state = training.create(*jax.tree.map(jnp.asarray, (params, statistics)), mask, optimizer)
+        size = int(file["batch"])
+        for s in range(3):
+            rows = slice(s * size, (s + 1) * size)
+            x, y = inputs(file, rows), jnp.asarray(file["labels"][rows])
+            batch = training.Examples(x, y, jnp.arange(size), jax.random.key(0))
+            state, metrics = step(state, batch, None)
+            published = under(file, f"{case}/step{s + 1}")
+            expected = variables(published, *shapes)
+            assert_close((state.params, state.state), expected)
+            trace = optax.tree_utils.tree_get(state.opt_state, "trace")
+            moments = variables({**published, **under(published, "momentum")}, *shapes)[0]
+            # There, pruned weights live on behind the mask and decay; here they are zero.
+            assert_close(trace, masks.apply(moments, mask))
+            assert float(metrics["loss"]) == pytest.approx(float(published["loss"]), rel=1e-12)
+
+
+def assert_close(ours, published):
+    def leaf(a, b):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
+
+    jax.tree.map(leaf, ours, published)

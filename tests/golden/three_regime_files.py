@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ntk_prune.interop.torch_layout import from_torch, imagenet_resnet_name, kernel, torch_name
@@ -34,7 +35,7 @@ def under(file: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 
 def variables(tensors: dict[str, np.ndarray], params: Params, state: State):
     """``(params, state)`` with the values of a state dict."""
-    own = {k: v for k, v in tensors.items() if "/" not in k}
+    own = {k: v for k, v in tensors.items() if "/" not in k and "." in k}
     return from_torch(own, params, state, imagenet_resnet_name)
 
 
@@ -54,3 +55,10 @@ def mask_like(tensors: dict[str, np.ndarray], params: Params) -> Mask:
         return np.ones(like.shape, bool)
 
     return jax.tree_util.tree_map_with_path(leaf, params)
+
+
+def inputs(file: dict[str, np.ndarray], rows: slice) -> jax.Array:
+    """The digits ``[B, 8, 8]`` as normalised images ``[B, 32, 32, 3]``."""
+    pixels = file["images_8x8"][rows].repeat(4, axis=1).repeat(4, axis=2) / 16
+    rgb = np.repeat(pixels[..., None], 3, axis=-1)
+    return jnp.asarray((rgb - file["channel_mean"]) / file["channel_std"])
