@@ -1,6 +1,7 @@
 """The parts that experiments share: network, data, pruning, training."""
 
 import dataclasses
+import math
 from typing import ClassVar, Literal
 
 from experiments.config.options import DEFAULTS, FactoryChoice, Options, choice, require
@@ -172,6 +173,10 @@ class TrainConfig:
     """Nesterov momentum."""
     weight_decay: float = 1e-4
     """L2 coefficient on every trainable parameter (decoupled with adamw)."""
+    sam_rho: float = 0.0
+    """Sharpness-aware minimisation: radius within which the gradient is taken; 0: not at all."""
+    sam_adaptive: bool = False
+    """The radius of sam_rho counts relative to the size of each weight."""
     parallel: Literal["pmap", "jit"] = "pmap"
     """How a step is spread over devices: jax.pmap, or jit with sharded batches."""
     num_devices: int | None = None
@@ -197,7 +202,9 @@ class TrainConfig:
         for field in ("learning_rate", "drop_factor"):
             require(getattr(self, field) > 0, f"train.{field}", getattr(self, field), "more than 0")
         require(0 <= self.momentum < 1, "train.momentum", self.momentum, "a number in [0, 1)")
-        require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
+        for field in ("weight_decay", "sam_rho"):
+            value = getattr(self, field)
+            require(0 <= value < math.inf, f"train.{field}", value, "0 or more")
 
     def rates(self) -> dict[str, float]:
         """``module_rates`` as factors by module."""

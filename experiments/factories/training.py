@@ -55,7 +55,13 @@ def make_training(
     optimizer = make_optimizer(config, learning_rate)
     loss, to_inputs = LOSSES[config.loss], inputs(images, dataset)
     step = training.make_train_step(
-        model, optimizer, preparation(images, dataset), loss, config.batch_norm == "batch"
+        model,
+        optimizer,
+        preparation(images, dataset),
+        loss,
+        config.batch_norm == "batch",
+        config.sam_rho,
+        config.sam_adaptive,
     )
     replicates = None if isinstance(seed, int) else len(seed)
     how = training.distribute(step, config.parallel, devices, config.steps_per_call, replicates)

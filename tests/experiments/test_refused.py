@@ -36,6 +36,7 @@ SEGMENTATION, IMAGES = "configs/px_deeplab_voc2012.py:smoke", "configs/px_resnet
             ["train.batch_size=1440"],
             "batch_size 1440 is more than the 1437 training images",
         ),
+        (IMAGES, ["train.sam_rho=-0.1"], "train.sam_rho: expected 0 or more, got -0.1"),
         (
             "configs/magnitude_resnet20.py:smoke",
             ["prune.options.exclude=classifier"],
