@@ -59,9 +59,9 @@ def prepare(way: str, n: int, density: float, width: int):
     import jax
 
     from ntk_prune import masks, models
-    from ntk_prune.ntk import oracle
-    from ntk_prune.ntk.empirical import empirical_ntk, estimate
-    from ntk_prune.ntk.problem import problem
+    from ntk_prune.ntk import empirical_ntk, estimate_cost
+    from ntk_prune.ntk.backends.neural_tangents import kernel_function
+    from ntk_prune.ntk.problem import KernelProblem
 
     model = models.resnet(20, width, CLASSES)
     x = jax.random.normal(jax.random.key(1), (n, 32, 32, 3))
@@ -71,12 +71,12 @@ def prepare(way: str, n: int, density: float, width: int):
         scores = jax.tree.map(lambda p: jax.random.uniform(jax.random.key(p.size), p.shape), params)
         options["mask"] = masks.keep_top(scores, masks.ones_like(params), density)
     if way == "here":
-        flops = estimate(model, params, x, **options).flops
+        flops = estimate_cost(model, params, x, **options).flops
         return lambda: empirical_ntk(model, params, x, **options), flops
     if way == "jacrev":
         return _jacrev(model, params, x, options)
-    wanted = problem(model, params, x, **options)
-    theta, kernel_fn = oracle.kernel_function(wanted, IMPLEMENTATIONS[way])
+    problem = KernelProblem(model, params, x, **options)
+    theta, kernel_fn = kernel_function(problem, IMPLEMENTATIONS[way])
     compiled = jax.jit(lambda theta, x: kernel_fn(x, None, theta))
     return lambda: np.asarray(compiled(theta, x)), None
 
@@ -88,8 +88,8 @@ def _jacrev(model, params, x, options):
 
     from ntk_prune import masks
     from ntk_prune.coordinates import chosen
-    from ntk_prune.ntk.empirical import estimate
-    from ntk_prune.ntk.jacobian import split
+    from ntk_prune.ntk import estimate_cost
+    from ntk_prune.ntk.functions import split
 
     theta, merge = split(chosen(params, "prunable"), params)
     mask = options["mask"]
@@ -104,7 +104,8 @@ def _jacrev(model, params, x, options):
         flat = jnp.concatenate([j.reshape(x.shape[0] * CLASSES, -1) for j in leaves], axis=1)
         return flat @ flat.T
 
-    cost = estimate(model, params, x, state=options["state"], wrt="prunable", backend="jacobian")
+    chosen_kernel = {"state": options["state"], "wrt": "prunable"}
+    cost = estimate_cost(model, params, x, backend="jacobian", **chosen_kernel)
     flops = cost.flops_backward + 2 * (x.shape[0] * CLASSES) ** 2 * cost.coordinates
     return lambda: np.asarray(kernel(theta, x)), flops
 

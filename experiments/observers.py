@@ -6,8 +6,7 @@ import jax
 import numpy as np
 
 from ntk_prune import masks
-from ntk_prune.ntk import diagnostics
-from ntk_prune.ntk.empirical import empirical_ntk
+from ntk_prune.ntk import diagnostics, empirical_ntk
 from ntk_prune.types import Array, Mask, Model, Params, State
 
 

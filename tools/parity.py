@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntk_prune import masks
-from ntk_prune.ntk.empirical import empirical_ntk
+from ntk_prune.ntk import empirical_ntk
 from ntk_prune.pruners import PRUNERS
 from ntk_prune.pruners.ntksap import redraw
 from ntk_prune.pruners.ntksap import saliency as ntksap_saliency

@@ -19,8 +19,7 @@ from experiments.store import Store
 from ntk_prune import data, masks
 from ntk_prune.models import mlp
 from ntk_prune.models.mlp import ACTIVATIONS
-from ntk_prune.ntk.empirical import empirical_ntk
-from ntk_prune.ntk.linearised import gradient_flow
+from ntk_prune.ntk import empirical_ntk, gradient_flow
 from ntk_prune.pruners import prune
 from ntk_prune.rng import stream
 from ntk_prune.types import Array, Mask, Model, Params, State

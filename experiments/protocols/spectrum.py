@@ -17,8 +17,7 @@ from experiments.plotting.saving import save
 from experiments.plotting.spectra import eigenvalues
 from experiments.store import Store
 from ntk_prune import masks
-from ntk_prune.ntk import diagnostics
-from ntk_prune.ntk.empirical import estimate
+from ntk_prune.ntk import diagnostics, estimate_cost
 from ntk_prune.pruners import PRUNERS, prune
 from ntk_prune.rng import stream
 
@@ -104,7 +103,7 @@ def costs(config: Spectrum) -> Iterator[str]:
     scores = jax.tree.map(np.abs, params)
     for density in (1.0, config.density):
         mask = masks.keep_top(scores, mask, density)
-        cost = estimate(
+        cost = estimate_cost(
             model, params, x, state=state, mask=mask, wrt="prunable", accumulate="float64"
         )
         yield f"kernel at density {density:g}: {cost}"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Estimate(NamedTuple):
+class Moments(NamedTuple):
     """Moments of ``n`` independent kernels, each with its standard error ``_sem``.
 
     ``mad`` is the mean absolute deviation ``E |Theta - limit|`` from the limit, not from the mean.
@@ -21,13 +21,13 @@ class Estimate(NamedTuple):
     n: int
 
 
-def estimate(values: np.ndarray, limit: float) -> Estimate:
-    """``Estimate`` of independent ``values [n]`` around ``limit``.
+def moments(values: np.ndarray, limit: float) -> Moments:
+    """``Moments`` of independent ``values [n]`` around ``limit``.
 
     Raises:
         ValueError: fewer than two values, which have no standard error.
 
-    >>> e = estimate(np.array([1.0, 3.0]), limit=1.0)
+    >>> e = moments(np.array([1.0, 3.0]), limit=1.0)
     >>> e.mean, e.mad, e.variance, e.n
     (2.0, 1.0, 2.0, 2)
     """
@@ -39,7 +39,7 @@ def estimate(values: np.ndarray, limit: float) -> Estimate:
     variance = values.var(ddof=1)
     fourth = np.mean((values - values.mean()) ** 4)
     spread = max(0.0, fourth - variance**2 * (n - 3) / (n - 1))
-    return Estimate(
+    return Moments(
         mean=float(values.mean()),
         sem=float(np.sqrt(variance / n)),
         mad=float(deviations.mean()),

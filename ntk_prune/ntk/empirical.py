@@ -20,10 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntk_prune.ntk import batching, engines, oracle
-from ntk_prune.ntk.cost import Cost
-from ntk_prune.ntk.jacobian import Function
-from ntk_prune.ntk.problem import problem
+from ntk_prune.coordinates import Wrt
+from ntk_prune.ntk.backends.batching import compute
+from ntk_prune.ntk.backends.cost import Cost
+from ntk_prune.ntk.backends.select import choose
+from ntk_prune.ntk.functions import Function
+from ntk_prune.ntk.problem import KernelProblem
 from ntk_prune.types import Array, Mask, Model, Params, State
 
 
@@ -36,7 +38,7 @@ def empirical_ntk(
     state: State = None,
     mask: Mask | None = None,
     outputs: str = "full",
-    wrt: str = "all",
+    wrt: Wrt = "all",
     backend: str = "auto",
     accumulate: str | None = None,
     chunk: int | None = None,
@@ -58,10 +60,12 @@ def empirical_ntk(
         state: The state of a ``Model``.
         mask: A boolean tree of the treedef of ``params``.
         outputs: ``"full"``, ``"trace"``, ``"sum"`` or ``"class:k"``; see the module.
-        wrt: ``"all"`` parameters or only the ``"prunable"`` ones (convolution and linear kernels).
-        backend: ``"layerwise"`` (input rows times output gradients), ``"jacobian"`` (reverse mode,
-            vmapped), ``"vector_products"``, ``"neural_tangents"`` (the oracle), or ``"auto"``, the
-            one with the fewest counted operations that fits.
+        wrt: ``"all"`` parameters, only the ``"prunable"`` ones (convolution and linear kernels), or
+            a tree of bools like ``params``.
+        backend: ``"layerwise"`` (layer inputs times output gradients), ``"jacobian"`` (reverse
+            mode, vmapped), ``"vector_products"``, ``"neural_tangents"`` (that library, to check the
+            others against), or ``"auto"``, the one of the first three with the fewest counted
+            operations that fits.
         accumulate: ``"float32"`` or ``"float64"`` products; default the type of the inputs.
         chunk: Examples differentiated at a time; default from the memory estimate.
         memory_limit: Bytes to stay under; default 80% of what is free now.
@@ -74,7 +78,7 @@ def empirical_ntk(
     Raises:
         ValueError: for an unknown word, a mask that does not fit, or a function that couples the
             examples of a batch, such as batch norm under batch statistics.
-        FloatingPointError: for non-finite Jacobians, naming the input rows.
+        FloatingPointError: for non-finite Jacobians, naming the inputs.
         MemoryError: when the kernel cannot fit, with the bytes it needs.
 
     >>> w = {"kernel": jnp.array([[1.0, -1.0], [2.0, 0.5]])}
@@ -82,37 +86,26 @@ def empirical_ntk(
     >>> empirical_ntk(lambda p, x: x @ p["kernel"], w, x, outputs="trace").tolist()
     [[50.0, 6.0], [6.0, 2.0]]
     """
-    wanted = problem(f, params, x1, x2, state=state, mask=mask, outputs=outputs, wrt=wrt)
-    if backend == "neural_tangents":
-        return oracle.empirical(wanted)
+    problem = KernelProblem(f, params, x1, x2, state, mask, outputs, wrt)
     used = list(devices or jax.devices()[:1])
     with jax.default_matmul_precision("highest"):
-        check_uncoupled(f, wanted.params, x1)
-        engine = engines.choose(wanted, backend, accumulate, chunk, memory_limit, used)
-        kernel = batching.compute(engine, (wanted.params, state), x1, x2, used, progress)
+        check_uncoupled(f, problem.params, x1)
+        engine = choose(problem, backend, accumulate, chunk, memory_limit, used)
+        kernel = compute(engine, (problem.params, state), x1, x2, used, progress)
     _check_finite(kernel, x2 is None)
     return kernel
 
 
-def estimate(
-    f: Function,
-    params: Params,
-    x1: Array,
-    x2: Array | None = None,
-    *,
-    state: State = None,
-    mask: Mask | None = None,
-    outputs: str = "full",
-    wrt: str = "all",
-    **engine: Any,
+def estimate_cost(
+    f: Function, params: Params, x1: Array, x2: Array | None = None, **options: Any
 ) -> Cost:
     """What ``empirical_ntk`` with the same arguments will do and cost, without running it.
 
-    ``print(estimate(...))`` is the dry run. ``x1`` and ``x2`` may be ``jax.ShapeDtypeStruct``.
-    ``engine``: the ``backend``, ``accumulate``, ``chunk``, ``memory_limit`` and ``devices``.
+    ``print(estimate_cost(...))`` is the dry run. ``x1`` and ``x2`` may be ``jax.ShapeDtypeStruct``.
+    ``options``: the keyword arguments of ``empirical_ntk``, but for ``progress``.
     """
-    wanted = problem(f, params, x1, x2, state=state, mask=mask, outputs=outputs, wrt=wrt)
-    return engines.choose(wanted, **engine).cost
+    kernel = {k: options.pop(k) for k in ("state", "mask", "outputs", "wrt") if k in options}
+    return choose(KernelProblem(f, params, x1, x2, **kernel), **options).cost
 
 
 def check_uncoupled(f: Function, params: Params, x: Array) -> None:

@@ -5,64 +5,14 @@ pruned coordinate contributes nothing: ``J = mask * df/dw`` at ``w = params * ma
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntk_prune import masks
-from ntk_prune.coordinates import chosen
-from ntk_prune.types import Array, Mask, Model, Params, State
-
-Function = Callable[[Params, Array], Array] | Model
-
-
-def call(f: Function, params: Params, state: State, x: Array) -> Array:
-    """The logits ``[B, C]`` of a plain function, or of a ``Model`` under running statistics."""
-    if isinstance(f, Model):
-        return f.apply(params, state, x, train=False)[0]
-    return f(params, x)
-
-
-def parse_outputs(outputs: str, num_outputs: int) -> tuple[str, int | None]:
-    """Read a convention: ``("full" | "trace" | "sum", None)`` or ``("class", k)``.
-
-    >>> parse_outputs("class:3", 10)
-    ('class', 3)
-    """
-    word, _, index = outputs.partition(":")
-    if outputs in ("full", "trace", "sum"):
-        return outputs, None
-    if word == "class" and index.isdigit() and int(index) < num_outputs:
-        return "class", int(index)
-    raise ValueError(
-        f"outputs must be full, trace, sum or class:k with k < {num_outputs}, got {outputs!r}"
-    )
-
-
-def cotangents(outputs: str, num_outputs: int, dtype: Any) -> Array:
-    """The rows ``[m, C]`` by which the outputs are combined before differentiating."""
-    word, k = parse_outputs(outputs, num_outputs)
-    if word == "sum":
-        return jnp.ones((1, num_outputs), dtype)
-    rows = jnp.eye(num_outputs, dtype=dtype)
-    return rows if k is None else rows[k : k + 1]
-
-
-def split(flags: tuple[bool, ...], params: Params) -> tuple[list[Array], Callable]:
-    """The chosen leaves, and the function that puts replacements of them back into the tree."""
-    leaves, structure = jax.tree.flatten(params)
-    picked = [leaf for leaf, flag in zip(leaves, flags, strict=True) if flag]
-
-    def merge(values: list[Array]) -> Params:
-        fresh = iter(values)
-        return structure.unflatten(
-            [next(fresh) if flag else leaf for leaf, flag in zip(leaves, flags, strict=True)]
-        )
-
-    return picked, merge
+from ntk_prune.coordinates import Wrt, chosen
+from ntk_prune.ntk.functions import Function, call, cotangents, masked, split
+from ntk_prune.types import Array, Mask, Params, State
 
 
 @functools.partial(jax.jit, static_argnames=("f", "flags", "outputs"))
@@ -93,7 +43,7 @@ def jacobian(
     state: State = None,
     mask: Mask | None = None,
     outputs: str = "full",
-    wrt: str = "all",
+    wrt: Wrt = "all",
 ) -> Array:
     """The Jacobian over the surviving coordinates, ``J [B, m, P]``, in the order of the tree.
 
@@ -110,14 +60,6 @@ def jacobian(
     parts = leaf_jacobians(f, flags, outputs, params, state, x)
     kept = kept_indices(flags, mask)
     return jnp.concatenate([compact(j, k) for j, k in zip(parts, kept, strict=True)], axis=-1)
-
-
-def masked(params: Params, mask: Mask | None) -> Params:
-    """``params * mask`` with the mask checked; the parameters themselves without one."""
-    if mask is None:
-        return params
-    masks.check(params, mask)
-    return masks.apply(params, mask)
 
 
 def compact(jacobian: Array, kept: np.ndarray | None) -> Array:

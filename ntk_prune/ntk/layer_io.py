@@ -95,7 +95,7 @@ class Tapped(NamedTuple):
             values.update(zip(step.outputs, results, strict=True))
         return [values[o] for o in self.program.outputs], inputs
 
-    def rows(self, inputs: Sequence[Array]) -> list[Array]:
+    def inputs(self, inputs: Sequence[Array]) -> list[Array]:
         """Layer inputs in canonical order: ``[S, F]``, or ``[space..., channels]``."""
         return [self._canonical_input(s, a) for s, a in zip(self.sites, inputs, strict=True)]
 
@@ -203,10 +203,10 @@ def _find(program: _Program, wanted: Sequence[bool]) -> list[_Site]:
     }
     sites = []
     for index, step in enumerate(program.equations):
-        found = [(i, s) for i, s in enumerate(step.inputs) if s in weights and uses[s] == 1]
-        if len(found) != 1:
+        operands = [(i, s) for i, s in enumerate(step.inputs) if s in weights and uses[s] == 1]
+        if len(operands) != 1:
             continue
-        operand, slot = found[0]
+        operand, slot = operands[0]
         leaf, order = weights[slot]
         if step.name == "transpose":
             permutation = step.equation.params["permutation"]
@@ -220,14 +220,14 @@ def _find(program: _Program, wanted: Sequence[bool]) -> list[_Site]:
 def _layer(step: _Equation, operand: int, leaf: int, order) -> Layer | None:
     """The layer of a linear map, or None where the equation is something else."""
     if step.name == "dot_general":
-        found = _linear(step.equation, operand)
+        geometry = _linear(step.equation, operand)
     elif step.name == "conv_general_dilated" and operand == 1:
-        found = _convolution(step.equation)
+        geometry = _convolution(step.equation)
     else:
-        found = None
-    if found is None:
+        geometry = None
+    if geometry is None:
         return None
-    axes, num_inputs, window = found
+    axes, num_inputs, window = geometry
     return Layer(leaf, tuple(order[a] for a in axes) if order else axes, num_inputs, window)
 
 

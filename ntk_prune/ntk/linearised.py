@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from ntk_prune.ntk.diagnostics import as_matrix
-from ntk_prune.ntk.jacobian import Function, call, masked
+from ntk_prune.ntk.functions import Function, call, masked
 from ntk_prune.types import Array, Mask, Params, State
 
 

@@ -12,10 +12,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ntk_prune.coordinates import chosen
+from ntk_prune.coordinates import Wrt, chosen
 from ntk_prune.linalg import LinearMap, SymmetricOperator
-from ntk_prune.ntk.jacobian import Function, call, split
-from ntk_prune.ntk.problem import problem
+from ntk_prune.ntk.functions import Function, call, check_state, masked, split
 from ntk_prune.types import Array, Mask, Params, State
 
 
@@ -41,7 +40,7 @@ def ntk_operator(
     *,
     state: State = None,
     mask: Mask | None = None,
-    wrt: str = "all",
+    wrt: Wrt = "all",
     chunk: int | None = None,
 ) -> NTKOperator:
     """The kernel of ``f`` on ``x [n, ...]`` as an operator; arguments as for ``empirical_ntk``.
@@ -60,10 +59,11 @@ def ntk_operator(
     >>> ntk_operator(lambda p, x: x @ p["kernel"], w, x).matvec(jnp.array([1.0, 2.0])).tolist()
     [25.0, 50.0]
     """
-    params = problem(f, params, x, state=state, mask=mask, wrt=wrt).params
+    check_state(f, state)
+    params = masked(params, mask)
     flags = chosen(params, wrt)
     kept = None if mask is None else split(flags, mask)[0]
-    how = _Passes(f, flags, params, state, kept)
+    passes = _Passes(f, flags, params, state, kept)
     logits = jax.eval_shape(functools.partial(call, f), params, state, x)
     outputs = logits.shape[1]
     parts = [x[i : i + (chunk or len(x))] for i in range(0, len(x), chunk or len(x))]
@@ -72,15 +72,15 @@ def ntk_operator(
         pieces, start = [], 0
         for part in parts:
             stop = start + len(part) * outputs
-            pieces.append(_pull(*how, part, u[start:stop]))
+            pieces.append(_pull(*passes, part, u[start:stop]))
             start = stop
         return sum(pieces[1:], start=pieces[0])
 
     def jvp(v: Array) -> Array:
-        return jnp.concatenate([_push(*how, part, v) for part in parts])
+        return jnp.concatenate([_push(*passes, part, v) for part in parts])
 
     def matvec(u: Array) -> Array:
-        return _product(*how, x, u) if len(parts) == 1 else jvp(vjp(u))
+        return _product(*passes, x, u) if len(parts) == 1 else jvp(vjp(u))
 
     size = sum(leaf.size for leaf in split(flags, params)[0])
     return NTKOperator(matvec, logits.size, logits.dtype, jvp, vjp, size)

@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntk_prune import masks
-from ntk_prune.ntk.empirical import estimate
-from ntk_prune.ntk.jacobian import Function, masked
+from ntk_prune.coordinates import Wrt
+from ntk_prune.ntk.backends.backward import backward, layer_inputs
+from ntk_prune.ntk.backends.plan import make_plan
+from ntk_prune.ntk.empirical import estimate_cost
+from ntk_prune.ntk.functions import Function, masked
 from ntk_prune.ntk.layer_io import Layer
-from ntk_prune.ntk.layerwise import backward, input_rows, make_plan
+from ntk_prune.ntk.problem import KernelProblem
 from ntk_prune.types import Array, Mask, Params, State
 
 
@@ -22,7 +25,7 @@ def squared_gradients(
     *,
     state: State = None,
     mask: Mask | None = None,
-    wrt: str = "prunable",
+    wrt: Wrt = "prunable",
     chunk: int | None = None,
 ) -> Params:
     """``sum_i (d f_{c_i}(x_i) / d theta)^2``, a tree like ``params``.
@@ -47,32 +50,34 @@ def squared_gradients(
     [[1.0, 9.0], [0.0, 16.0]]
     """
     params = masked(params, mask)
-    plan = make_plan(f, params, state, None, x, "class:0", wrt, tapped=True)
+    problem = KernelProblem(f, params, x, state=state, outputs="class:0", wrt=wrt)
+    plan = make_plan(problem, tapped=True)
+    sizes = plan.sizes
     if chunk is None:
         shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (x, x[:1]))
-        chunk = estimate(f, params, *shapes, state=state, outputs="class:0", wrt=wrt).chunk
+        chunk = estimate_cost(f, params, *shapes, state=state, outputs="class:0", wrt=wrt).chunk
     missing = -len(x) % chunk
     x = jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)])
-    nothing = np.full(missing, -1)  # the row of class -1 is zero
-    rows = jax.nn.one_hot(jnp.concatenate([classes, nothing]), plan.trace.num_outputs)
+    nothing = np.full(missing, -1)  # the unit vector of class -1 is zero
+    units = jax.nn.one_hot(jnp.concatenate([classes, nothing]), sizes.num_outputs)
     total = jax.tree.map(jnp.zeros_like, params)
     for start in range(0, len(x), chunk):
         part = slice(start, start + chunk)
-        total = _add(total, f, plan.flags, plan.trace.layers, params, state, x[part], rows[part])
+        total = _add(total, f, plan.flags, sizes.layers, params, state, x[part], units[part])
     return total if mask is None else masks.apply(total, mask)
 
 
 @functools.partial(jax.jit, static_argnames=("f", "flags", "layers"))
-def _add(total: Params, f: Function, flags, layers: tuple[Layer, ...], params, state, x, rows):
-    """``total`` and the squares of the gradients of ``<rows, f(x)>``."""
-    inputs, gradients, others = backward(f, flags, "sum", True, params, state, x, rows)
+def _add(total: Params, f: Function, flags, layers: tuple[Layer, ...], params, state, x, units):
+    """``total`` and the squares of the gradients of ``<units, f(x)>``."""
+    inputs, gradients, others = backward(f, flags, "sum", True, params, state, x, units)
     leaves, structure = jax.tree.flatten(total)
     tapped = {layer.leaf for layer in layers}
     rest = [i for i, flag in enumerate(flags) if flag and i not in tapped]
     for i, jacobian in zip(rest, others, strict=True):
         leaves[i] += jnp.square(jacobian).sum((0, 1))
     for layer, a, dy in zip(layers, inputs, gradients, strict=True):
-        squares = _layer_squares(input_rows(layer.window, a), dy[:, 0])
+        squares = _layer_squares(layer_inputs(layer.window, a), dy[:, 0])
         shape = [leaves[layer.leaf].shape[axis] for axis in layer.weight_order]
         leaves[layer.leaf] += squares.reshape(shape).transpose(np.argsort(layer.weight_order))
     return structure.unflatten(leaves)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ntk_prune import masks
-from ntk_prune.ntk.squared_gradients import squared_gradients
+from ntk_prune.ntk import squared_gradients
 from ntk_prune.pruners.common import (
     Schedule,
     Scope,

@@ -9,8 +9,8 @@ from jax.flatten_util import ravel_pytree
 
 from ntk_prune import linalg, losses, masks, models
 from ntk_prune.landscape.hessian import MaskedLoss
+from ntk_prune.ntk import empirical_ntk
 from ntk_prune.ntk.diagnostics import as_matrix
-from ntk_prune.ntk.empirical import empirical_ntk
 from ntk_prune.types import Batch, Model
 
 KEY = jax.random.key(5)

@@ -12,7 +12,7 @@ from ntk_prune import masks
 from ntk_prune.activations import PLAIN
 from ntk_prune.models import model
 from ntk_prune.models.mobilenet import Separable
-from ntk_prune.ntk.empirical import empirical_ntk
+from ntk_prune.ntk import empirical_ntk
 from ntk_prune.pruners import prune, px, snip
 from ntk_prune.types import Batch
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ntk_prune.ntk.concentration import estimate, width_law
+from ntk_prune.ntk.concentration import moments, width_law
 
 DENSITIES = (1.0, 0.5, 0.25, 0.125)
 WIDTHS = (128, 256, 512, 1024)
@@ -16,7 +16,7 @@ def deviations(exponent, n, rate=0.5, seed=0):
 
 
 def test_estimate_by_hand():
-    e = estimate(np.array([1.0, 2.0, 6.0]), limit=2.0)
+    e = moments(np.array([1.0, 2.0, 6.0]), limit=2.0)
     assert (e.mean, e.n) == (3.0, 3)
     assert e.variance == pytest.approx(7.0)
     assert e.sem == pytest.approx(np.sqrt(7 / 3))
@@ -26,7 +26,7 @@ def test_estimate_by_hand():
 
 def test_standard_errors_are_those_of_repetition():
     rng = np.random.default_rng(0)
-    each = [estimate(rng.standard_normal(50) + 1, limit=1.0) for _ in range(2000)]
+    each = [moments(rng.standard_normal(50) + 1, limit=1.0) for _ in range(2000)]
     for name in ("mean", "mad", "variance"):
         spread = np.std([getattr(e, name) for e in each])
         error = "sem" if name == "mean" else f"{name}_sem"
@@ -36,7 +36,7 @@ def test_standard_errors_are_those_of_repetition():
 
 def test_estimate_needs_two():
     with pytest.raises(ValueError, match="at least 2"):
-        estimate(np.ones(1), 1.0)
+        moments(np.ones(1), 1.0)
 
 
 def test_law_without_noise_is_exact():

@@ -6,8 +6,7 @@ import pytest
 from kernel_cases import network
 
 from ntk_prune.landscape import linear_cka
-from ntk_prune.ntk import diagnostics
-from ntk_prune.ntk.empirical import empirical_ntk
+from ntk_prune.ntk import diagnostics, empirical_ntk
 
 
 def test_full_convention_becomes_a_matrix():

@@ -9,10 +9,8 @@ import pytest
 from kernel_cases import NETWORKS, brute_force, network, random_mask
 
 from ntk_prune import masks
-from ntk_prune.ntk import diagnostics
-from ntk_prune.ntk.empirical import empirical_ntk, estimate
-from ntk_prune.ntk.jacobian import jacobian
-from ntk_prune.ntk.oracle import reduce_outputs
+from ntk_prune.ntk import diagnostics, empirical_ntk, estimate_cost, jacobian
+from ntk_prune.ntk.backends.neural_tangents import reduce_outputs
 from tools import parity
 
 BACKENDS = ("layerwise", "jacobian", "vector_products")
@@ -51,8 +49,10 @@ def test_neural_tangents_agrees():
     mask = random_mask(params)
     for x2 in (None, x[:2]):
         options = {"state": state, "mask": mask, "wrt": "prunable"}
-        oracle = empirical_ntk(model, params, x, x2, backend="neural_tangents", **options)
-        close(empirical_ntk(model, params, x, x2, **options), oracle)
+        for outputs in OUTPUTS if x2 is not None else OUTPUTS[:1]:
+            other = {"backend": "neural_tangents", "outputs": outputs, "chunk": 2}
+            expected = empirical_ntk(model, params, x, x2, **other, **options)
+            close(empirical_ntk(model, params, x, x2, outputs=outputs, **options), expected)
 
 
 @pytest.mark.parametrize("name", ["mlp", "residual"])
@@ -157,10 +157,10 @@ def test_float32_against_float64():
 
 def test_memory_limit_changes_the_tiling_but_not_the_kernel():
     model, params, state, x = network("residual", n=8)
-    free = estimate(model, params, x, state=state, backend="layerwise", chunk=1)
+    free = estimate_cost(model, params, x, state=state, backend="layerwise", chunk=1)
     options = {"state": state, "backend": "layerwise", "chunk": 1}
     tight = int(free.bytes_kernel + free.bytes_working + 0.5 * free.bytes_features)
-    limited = estimate(model, params, x, memory_limit=tight, **options)
+    limited = estimate_cost(model, params, x, memory_limit=tight, **options)
     assert limited.bytes <= tight
     assert limited.resident < 8
     assert limited.flops_backward > free.flops_backward
@@ -173,9 +173,9 @@ def test_memory_limit_changes_the_tiling_but_not_the_kernel():
 def test_cost_of_the_product_falls_with_density():
     model, params, state, x = network("residual")
     options = {"state": state, "wrt": "prunable", "backend": "jacobian"}
-    dense = estimate(model, params, x, **options)
+    dense = estimate_cost(model, params, x, **options)
     mask = masks.keep_top(params, masks.ones_like(params), 0.05)
-    sparse = estimate(model, params, x, mask=mask, **options)
+    sparse = estimate_cost(model, params, x, mask=mask, **options)
     assert sparse.coordinates == round(0.05 * dense.coordinates)
     np.testing.assert_allclose(sparse.flops_product / dense.flops_product, 0.05, atol=2e-3)
     assert sparse.bytes_features < 0.1 * dense.bytes_features
@@ -183,8 +183,24 @@ def test_cost_of_the_product_falls_with_density():
 
 def test_auto_takes_the_fewest_operations():
     model, params, state, x = network("residual")
-    costs = [estimate(model, params, x, state=state, backend=b).flops for b in BACKENDS]
-    assert estimate(model, params, x, state=state).flops <= min(costs[0], costs[2])
+    costs = [estimate_cost(model, params, x, state=state, backend=b).flops for b in BACKENDS]
+    assert estimate_cost(model, params, x, state=state).flops == min(costs)
+
+
+def test_auto_takes_the_cheapest_of_those_that_fit():
+    model, params, state, x = network("residual")
+
+    def cost(backend, limit):
+        try:
+            return estimate_cost(model, params, x, state=state, backend=backend, memory_limit=limit)
+        except MemoryError:
+            return None
+
+    candidates = ((limit, [cost(b, limit) for b in BACKENDS]) for limit in range(4000, 10**6, 500))
+    limit, costs = next((limit, costs) for limit, costs in candidates if any(costs))
+    assert None in costs
+    cheapest = min((c for c in costs if c), key=lambda c: c.flops)
+    assert cost("auto", limit) == cheapest
 
 
 REFERENCES = sorted(GOLDEN.glob("resnet20_w4_*.npz"))
@@ -226,7 +242,7 @@ def test_a_kernel_that_does_not_fit_says_how_many_bytes():
     model, params, state, x = network("mlp")
     x = jax.ShapeDtypeStruct((40_000, 6), x.dtype)
     with pytest.raises(MemoryError, match=r"needs 95\.4 GiB .* of 1\.0 GiB allowed"):
-        estimate(model, params, x, state=state, memory_limit=2**30)
+        estimate_cost(model, params, x, state=state, memory_limit=2**30)
 
 
 @pytest.mark.parametrize(

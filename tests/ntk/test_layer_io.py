@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ntk_prune.models import vgg
-from ntk_prune.ntk.empirical import empirical_ntk
-from ntk_prune.ntk.jacobian import jacobian
-from ntk_prune.ntk.layerwise import make_plan
+from ntk_prune.ntk import empirical_ntk, jacobian
+from ntk_prune.ntk.backends.plan import make_plan
+from ntk_prune.ntk.problem import KernelProblem
 
 W = jax.random.normal(jax.random.key(0), (4, 4))
 X = jax.random.normal(jax.random.key(1), (3, 4))
@@ -16,10 +16,10 @@ IMAGE = jax.random.normal(jax.random.key(2), (3, 7, 6, 2))
 
 
 def plan_of(f, params, x):
-    return make_plan(f, params, None, None, x, "full", "all", tapped=True)
+    return make_plan(KernelProblem(f, params, x), tapped=True)
 
 
-FOUND = {
+TAPPED = {
     "product": lambda p, x: jnp.tanh(x @ p["w"]),
     "transposed": lambda p, x: jnp.tanh(x @ p["w"].T),
     "weight first": lambda p, x: jnp.tanh(p["w"] @ x.T).T,
@@ -38,10 +38,10 @@ LEFT = {
 }
 
 
-@pytest.mark.parametrize("name", [*FOUND, *LEFT])
+@pytest.mark.parametrize("name", [*TAPPED, *LEFT])
 def test_layers_are_found_and_right_either_way(name):
-    f = (FOUND | LEFT)[name]
-    assert len(plan_of(f, {"w": W}, X).layers) == (name in FOUND)
+    f = (TAPPED | LEFT)[name]
+    assert len(plan_of(f, {"w": W}, X).layers) == (name in TAPPED)
     j = jacobian(f, {"w": W}, X)
     expected = np.einsum("imp,jnp->ijmn", j, j)
     found = empirical_ntk(f, {"w": W}, X, backend="layerwise")

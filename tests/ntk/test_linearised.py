@@ -7,8 +7,7 @@ import pytest
 
 from ntk_prune import masks
 from ntk_prune.models import mlp
-from ntk_prune.ntk.empirical import empirical_ntk
-from ntk_prune.ntk.linearised import gradient_flow, linearised
+from ntk_prune.ntk import empirical_ntk, gradient_flow, linearised
 
 
 @pytest.fixture

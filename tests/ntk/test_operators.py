@@ -7,9 +7,8 @@ import pytest
 from kernel_cases import network, random_mask
 
 from ntk_prune import linalg
+from ntk_prune.ntk import empirical_ntk, ntk_operator
 from ntk_prune.ntk.diagnostics import as_matrix
-from ntk_prune.ntk.empirical import empirical_ntk
-from ntk_prune.ntk.operators import ntk_operator
 
 
 @pytest.mark.parametrize("pruned", [False, True])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ntk_prune.ntk import random_pruning
-from ntk_prune.ntk.concentration import estimate
+from ntk_prune.ntk.concentration import moments
 from ntk_prune.ntk.random_pruning import Convolutional, FullyConnected
 
 KEY = jax.random.key(0)
@@ -182,7 +182,7 @@ def test_mean_tends_to_the_limit(density, prune_input):
     network = FullyConnected(256, density=density, prune_input=prune_input)
     kernels = random_pruning.sample(KEY, network, x1, x2, 200)
     limit = random_pruning.limit(network, x1, x2)
-    result = estimate(kernels, limit)
+    result = moments(kernels, limit)
     assert abs(result.mean - limit) < 4 * result.sem
     assert result.sem < 0.05 * limit
 
@@ -190,7 +190,7 @@ def test_mean_tends_to_the_limit(density, prune_input):
 def test_mean_tends_to_the_limit_of_a_cnn():
     x1, x2 = (jnp.float32(x) for x in np.random.default_rng(0).random((2, 4, 4, 3)))
     network = Convolutional(64, depth=2, density=0.5)
-    result = estimate(
+    result = moments(
         random_pruning.sample(KEY, network, x1, x2, 200), random_pruning.limit(network, x1, x2)
     )
     assert abs(result.mean - random_pruning.limit(network, x1, x2)) < 4 * result.sem

@@ -7,8 +7,7 @@ import pytest
 
 from ntk_prune import masks
 from ntk_prune.models import resnet
-from ntk_prune.ntk.empirical import empirical_ntk
-from ntk_prune.ntk.squared_gradients import squared_gradients
+from ntk_prune.ntk import empirical_ntk, squared_gradients
 
 KEY = jax.random.key(3)
 Y = jnp.array([0, 1, 2, 1, 1])

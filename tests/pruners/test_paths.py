@@ -13,7 +13,7 @@ from tiny_problem import KEY, flat, random_variables, same
 from ntk_prune import masks
 from ntk_prune.activations import PLAIN
 from ntk_prune.models import convnet, linen, mlp
-from ntk_prune.ntk.empirical import empirical_ntk
+from ntk_prune.ntk import empirical_ntk
 from ntk_prune.pruners import paths, pxact, synflow_l2
 from ntk_prune.pruners.px import saliency
 from ntk_prune.types import Batch

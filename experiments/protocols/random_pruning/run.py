@@ -13,7 +13,7 @@ from experiments.errors import user_errors
 from experiments.protocols.random_pruning.config import RandomPruning
 from experiments.store import Store
 from ntk_prune.ntk import random_pruning
-from ntk_prune.ntk.concentration import estimate, width_law
+from ntk_prune.ntk.concentration import moments, width_law
 from ntk_prune.ntk.random_pruning import Convolutional, FullyConnected, Network
 from ntk_prune.rng import stream
 from ntk_prune.types import Array
@@ -130,8 +130,8 @@ def row(cell: dict[str, Any]) -> dict[str, Any]:
     kept = ("experiment", "width", "density", "limit_pruned", "limit")
     return {
         **{key: cell[key] for key in kept},
-        "pruned": estimate(kernels, cell["limit_pruned"])._asdict(),
-        "rescaled": estimate(kernels * cell["rescaling"], cell["limit"])._asdict(),
+        "pruned": moments(kernels, cell["limit_pruned"])._asdict(),
+        "rescaled": moments(kernels * cell["rescaling"], cell["limit"])._asdict(),
     }
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ntk_prune.ntk.cost import Cost
-from ntk_prune.ntk.layerwise import Plan
+from ntk_prune.ntk.backends.cost import Cost
+from ntk_prune.ntk.backends.plan import Plan
 from ntk_prune.types import Array
 
 Variables = tuple[Any, Any]  # parameters (masked) and state
@@ -26,17 +26,22 @@ class Engine(NamedTuple):
     Attributes:
         plan: What is differentiated.
         cost: What it costs, and the chunk size.
-        rows: ``rows(variables, x chunk) -> features`` of a chunk of rows.
-        columns: The same for columns; None where they are the same features.
+        row_features: ``(variables, x chunk) -> features`` of a chunk of rows.
+        column_features: The same for columns; None where they are the same features.
         product: ``product(variables, row features, column features) -> block``, as
             ``[c, m, d, m]`` or, for ``outputs="trace"``, ``[c, d]``.
     """
 
     plan: Plan
     cost: Cost
-    rows: Callable[[Variables, Array], Any]
-    columns: Callable[[Variables, Array], Any] | None
+    row_features: Callable[[Variables, Array], Any]
+    column_features: Callable[[Variables, Array], Any] | None
     product: Callable[[Variables, Any, Any], Array]
+
+
+def inputs_alone(_: Variables, x: Array) -> Array:
+    """The features of a backend that needs nothing but the inputs."""
+    return x
 
 
 def compute(
@@ -57,27 +62,28 @@ def compute(
     group = math.ceil(engine.cost.resident / chunk)
     total = len(rows) * (len(rows) + 1) // 2 if symmetric else len(rows) * len(columns)
 
-    def features(make: Callable, chunks: list, index: int):
-        where = index % len(devices)
-        return make(placed[where], jax.device_put(chunks[index], devices[where]))
+    def features(of: Callable, chunks: list, index: int):
+        device = index % len(devices)
+        return of(placed[device], jax.device_put(chunks[index], devices[device]))
 
     def block(r: int, row, column) -> Array:
-        where = r % len(devices)
-        return engine.product(placed[where], row, jax.device_put(column, devices[where]))
+        device = r % len(devices)
+        return engine.product(placed[device], row, jax.device_put(column, devices[device]))
 
+    of_columns = engine.column_features or engine.row_features
     with _progress_bar(progress, total) as bar:
         for members in _groups(len(rows), group):
             held = {}
             for r in members:
-                held[r] = features(engine.rows, rows, r)
+                held[r] = features(engine.row_features, rows, r)
                 if r % len(devices) == len(devices) - 1:  # as many chunks in flight as devices
                     jax.block_until_ready(held[r])
             for c in range(members[0] if symmetric else 0, len(columns)):
-                reuse = symmetric and engine.columns is None and c in held
-                column = held[c] if reuse else features(engine.columns or engine.rows, columns, c)
+                reuse = symmetric and engine.column_features is None and c in held
+                column = held[c] if reuse else features(of_columns, columns, c)
                 pairs = [r for r in members if not symmetric or r <= c]
-                made = [block(r, held[r], column) for r in pairs]
-                for r, values in zip(pairs, made, strict=True):
+                blocks = [block(r, held[r], column) for r in pairs]
+                for r, values in zip(pairs, blocks, strict=True):
                     kernel.put(r, c, np.asarray(values))
                     bar.update()
     return kernel.values
@@ -89,7 +95,7 @@ class _Kernel:
     def __init__(self, n1: int, n2: int, chunk: int, plan: Plan, symmetric: bool):
         self.full, self.trace = plan.outputs == "full", plan.outputs == "trace"
         self.chunk, self.symmetric = chunk, symmetric
-        self.shape = (n1, n2) + ((plan.trace.num_outputs,) * 2 if self.full else ())
+        self.shape = (n1, n2) + ((plan.sizes.num_outputs,) * 2 if self.full else ())
         self.values: np.ndarray = np.empty(0)
 
     def put(self, r: int, c: int, block: np.ndarray) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ntk_prune.ntk.layerwise import Plan
+from ntk_prune.ntk.backends.plan import Plan
 
 
 class Cost(NamedTuple):
@@ -97,7 +97,7 @@ class Budget(NamedTuple):
 
     def kernel_bytes(self, plan: Plan) -> int:
         """Size of the result."""
-        entries = plan.trace.num_outputs**2 if plan.outputs == "full" else 1
+        entries = plan.sizes.num_outputs**2 if plan.outputs == "full" else 1
         return self.n1 * self.columns * entries * self.dtype.itemsize
 
     def chunk_for(self, kernel: int, need: int, usual: int) -> int:
@@ -110,7 +110,7 @@ class Budget(NamedTuple):
             raise MemoryError(
                 f"this kernel needs {readable(kernel)} for itself and at least {readable(need)} to "
                 f"compute it, of {readable(self.limit)} allowed: take fewer inputs, outputs='trace'"
-                " or 'class:k' instead of 'full', or the matrix-free ntk_prune.ntk.operators"
+                " or 'class:k' instead of 'full', or the matrix-free ntk_prune.ntk.ntk_operator"
             )
         return min(self.chunk or usual, max(self.n1, self.columns), room // max(need, 1))
 
@@ -119,7 +119,7 @@ class Budget(NamedTuple):
         return self.n1 * (self.n1 + chunk) / 2 if self.n2 is None else self.n1 * self.n2
 
 
-def feature_cost(plan: Plan, width: int, budget: Budget) -> Cost:
+def feature_cost(backend: str, plan: Plan, width: int, budget: Budget) -> Cost:
     """Cost of features and their products, with as many examples resident as fit.
 
     ``width`` is the number of bytes of a feature. Raises MemoryError when the kernel, or a single
@@ -135,7 +135,7 @@ def feature_cost(plan: Plan, width: int, budget: Budget) -> Cost:
     resident = min(math.ceil(budget.n1 / chunk), chunks) * chunk
     streamed = 0 if budget.n2 is None and resident >= budget.n1 else chunk * features
     return Cost(
-        backend="layerwise" if plan.tapped else "jacobian",
+        backend=backend,
         chunk=chunk,
         resident=resident,
         flops_backward=_differentiated(budget, resident) * flops,
@@ -149,7 +149,7 @@ def feature_cost(plan: Plan, width: int, budget: Budget) -> Cost:
 
 def _example_sizes(plan: Plan, width: int) -> tuple[int, int, float]:
     """Bytes of features, bytes of working memory and backward operations of one example."""
-    m, forward = plan.trace.num_rows, plan.trace.forward_flops
+    m, forward = plan.sizes.num_cotangents, plan.sizes.forward_flops
     apart = [layer for layer in plan.layers if not layer.factored]
     joint = [layer for layer in plan.layers if layer.factored]
     factors = sum(e.positions * (e.inputs + m * e.outputs) for e in joint)
@@ -159,14 +159,14 @@ def _example_sizes(plan: Plan, width: int) -> tuple[int, int, float]:
     passes = (1 + m) * forward + weights if plan.tapped else (1 + 2 * m) * forward
     return (
         width * (factors + jacobians),
-        width * (2 * plan.trace.backward_elements + largest),
+        width * (2 * plan.sizes.backward_elements + largest),
         passes,
     )
 
 
 def _pair_flops(plan: Plan) -> float:
     """Operations to contract the features of one pair of examples."""
-    trace, m = plan.outputs == "trace", plan.trace.num_rows
+    trace, m = plan.outputs == "trace", plan.sizes.num_cotangents
     pairs = m if trace else m * m
     products = sum(
         layer.joint_products if layer.factored else pairs * layer.num_kept for layer in plan.layers

@@ -1,0 +1,75 @@
+"""The choice between the backends: by name, or the cheapest by counted operations that fits."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ntk_prune.ntk.backends import jacobian, layerwise, neural_tangents, vector_products
+from ntk_prune.ntk.backends.batching import Engine
+from ntk_prune.ntk.backends.cost import Budget, available_memory
+from ntk_prune.ntk.problem import KernelProblem
+
+BACKENDS: dict[str, Callable[[KernelProblem, Budget], Engine]] = {
+    "layerwise": layerwise.engine,
+    "jacobian": jacobian.engine,
+    "vector_products": vector_products.engine,
+    "neural_tangents": neural_tangents.engine,
+}
+# What "auto" chooses from; of two that cost the same, the first. neural_tangents contracts pruned
+# coordinates too, and is for checks.
+AUTO = ("layerwise", "jacobian", "vector_products")
+# The backends that can contract in another type than that of the inputs.
+WITH_ACCUMULATE = ("layerwise", "jacobian")
+
+
+def choose(
+    problem: KernelProblem,
+    backend: str = "auto",
+    accumulate: str | None = None,
+    chunk: int | None = None,
+    memory_limit: int | None = None,
+    devices: Sequence[Any] | None = None,
+) -> Engine:
+    """The engine called ``backend``; for ``"auto"`` the cheapest that fits.
+
+    Raises MemoryError when none fits, ValueError for a ``backend`` or an ``accumulate`` that cannot
+    be had.
+    """
+    if backend not in ("auto", *BACKENDS):
+        known = ", ".join(("auto", *BACKENDS))
+        raise ValueError(f"backend must be one of {known}, got {backend!r}")
+    budget = _budget(problem, accumulate, chunk, memory_limit, devices)
+    converts = budget.dtype != _input_dtype(problem)
+    if backend != "auto":
+        if converts and backend not in WITH_ACCUMULATE:
+            raise ValueError(f"{backend} computes in the type of the inputs: drop `accumulate`")
+        return BACKENDS[backend](problem, budget)
+    return _cheapest(problem, budget, WITH_ACCUMULATE if converts else AUTO)
+
+
+def _cheapest(problem: KernelProblem, budget: Budget, names: Sequence[str]) -> Engine:
+    """The engine with the fewest counted operations of those that fit."""
+    engines, failures = [], []
+    for name in names:
+        try:
+            engines.append(BACKENDS[name](problem, budget))
+        except MemoryError as error:
+            failures.append(error)
+    if not engines:
+        raise failures[0]
+    return min(engines, key=lambda engine: engine.cost.flops)
+
+
+def _budget(problem: KernelProblem, accumulate, chunk, memory_limit, devices) -> Budget:
+    device = next(iter(devices or jax.devices()))
+    dtype = np.dtype(accumulate or _input_dtype(problem))
+    limit = int(0.8 * available_memory(device)) if memory_limit is None else memory_limit
+    n2 = None if problem.x2 is None else problem.x2.shape[0]
+    return Budget(problem.x1.shape[0], n2, chunk, limit, dtype, device.platform)
+
+
+def _input_dtype(problem: KernelProblem) -> np.dtype:
+    """The type of the inputs, at least float32."""
+    return np.result_type(problem.x1.dtype, np.float32)

@@ -1,0 +1,74 @@
+"""The functions whose kernels are taken, and how their outputs are combined."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ntk_prune import masks
+from ntk_prune.types import Array, Mask, Model, Params, State
+
+Function = Callable[[Params, Array], Array] | Model
+
+
+def call(f: Function, params: Params, state: State, x: Array) -> Array:
+    """The logits ``[B, C]`` of a plain function, or of a ``Model`` under running statistics."""
+    if isinstance(f, Model):
+        return f.apply(params, state, x, train=False)[0]
+    return f(params, x)
+
+
+def check_state(f: Function, state: State) -> None:
+    """Raise ValueError for a ``Model`` without its state, or a plain function with one."""
+    if isinstance(f, Model) and state is None:
+        raise ValueError("the kernel of a Model needs its `state` ({} where it has none)")
+    if not isinstance(f, Model) and state is not None:
+        raise ValueError("`state` belongs to a Model; bind it into the function f(params, x)")
+
+
+def masked(params: Params, mask: Mask | None) -> Params:
+    """``params * mask`` with the mask checked; the parameters themselves without one."""
+    if mask is None:
+        return params
+    masks.check(params, mask)
+    return masks.apply(params, mask)
+
+
+def parse_outputs(outputs: str, num_outputs: int) -> tuple[str, int | None]:
+    """Read a convention: ``("full" | "trace" | "sum", None)`` or ``("class", k)``.
+
+    >>> parse_outputs("class:3", 10)
+    ('class', 3)
+    """
+    word, _, index = outputs.partition(":")
+    if outputs in ("full", "trace", "sum"):
+        return outputs, None
+    if word == "class" and index.isdigit() and int(index) < num_outputs:
+        return "class", int(index)
+    raise ValueError(
+        f"outputs must be full, trace, sum or class:k with k < {num_outputs}, got {outputs!r}"
+    )
+
+
+def cotangents(outputs: str, num_outputs: int, dtype: Any) -> Array:
+    """The vectors ``[m, C]`` by which the outputs are combined before differentiating."""
+    word, k = parse_outputs(outputs, num_outputs)
+    if word == "sum":
+        return jnp.ones((1, num_outputs), dtype)
+    units = jnp.eye(num_outputs, dtype=dtype)
+    return units if k is None else units[k : k + 1]
+
+
+def split(flags: tuple[bool, ...], params: Params) -> tuple[list[Array], Callable]:
+    """The chosen leaves, and the function that puts replacements of them back into the tree."""
+    leaves, structure = jax.tree.flatten(params)
+    picked = [leaf for leaf, flag in zip(leaves, flags, strict=True) if flag]
+
+    def merge(values: list[Array]) -> Params:
+        fresh = iter(values)
+        return structure.unflatten(
+            [next(fresh) if flag else leaf for leaf, flag in zip(leaves, flags, strict=True)]
+        )
+
+    return picked, merge
