@@ -1,18 +1,19 @@
-"""What a training leaves in its run directory: lines for every epoch, the numbers at the end."""
+"""What a training leaves in its directory: lines for every epoch, the numbers at the end."""
 
 from typing import Any
 
 from experiments.store import Store
 from ntk_prune import masks
-from ntk_prune.training import Epoch, Evaluate, TrainState
+from ntk_prune.training import Epoch
+from ntk_prune.types import Params
 
 
 def log_epoch(
-    store: Store, epoch: Epoch, loss: float, accuracy: float, test: dict[str, float], **about: Any
+    store: Store, epoch: Epoch, loss: float, accuracy: float, test: dict[str, float], networks: int
 ) -> None:
     """Log what a network learnt in an epoch, what the test set says of it, how fast it went.
 
-    ``about`` stands beside the speed.
+    ``networks`` is how many were trained at this speed together.
     """
     learnt = {
         "train/loss": loss,
@@ -22,7 +23,7 @@ def log_epoch(
     speed = {"images_per_second": epoch.images_per_second}
     store.log(epoch.step, epoch.epoch, learnt)
     log_test(store, epoch.step, epoch.epoch, test)
-    store.log(epoch.step, epoch.epoch, speed, file="timing", **about)
+    store.log(epoch.step, epoch.epoch, speed, file="timing", networks=networks)
 
 
 def log_test(store: Store, step: int, epoch: float, test: dict[str, float]) -> None:
@@ -31,26 +32,38 @@ def log_test(store: Store, step: int, epoch: float, test: dict[str, float]) -> N
     store.log(step, epoch, tested, n=test["n"])
 
 
-def final_numbers(store: Store, final: TrainState, evaluate: Evaluate) -> dict[str, Any]:
-    """What ``DONE`` says of the network ``final``.
+def in_words(test: dict[str, float]) -> str:
+    """What a network is judged by: its mean IoU, or else its accuracy."""
+    name = "miou" if "miou" in test else "accuracy"
+    return f"test {name} {test[name]:.4f}"
 
-    The test set's verdict is the one logged after the last epoch; it is evaluated here only where
-    there was no epoch. Density is counted on the weights, not the mask.
+
+def final_numbers(store: Store, params: Params) -> dict[str, Any]:
+    """What ``DONE`` says of the network that ended with ``params``.
+
+    The test set's verdict is the one logged last; that at the step of least test loss is the early
+    stop. Density is counted on the weights, not the mask.
     """
-    step = int(final.step)
-    test = _logged_test(store, step) or evaluate(final.params, final.state)
-    weights = [leaf for _, leaf in masks.leaves(final.params)]
+    weights = [leaf for _, leaf in masks.leaves(params)]
     nonzero = sum(int((w != 0).sum()) for w in weights)
     return {
-        "step": step,
-        **{f"test/{name}": value for name, value in test.items()},
+        **_last_test(store),
         "nonzero": nonzero,
         "density": nonzero / sum(w.size for w in weights),
+        **_early_stop(store),
     }
 
 
-def _logged_test(store: Store, step: int) -> dict[str, float]:
-    """What ``log_epoch`` logged as ``test`` at this step; empty where it did not."""
-    found = [r for r in store.records() if r["step"] == step and r["name"].startswith("test/")]
-    test = {r["name"].removeprefix("test/"): r["value"] for r in found}
-    return {**test, "n": found[0]["n"]} if found else {}
+def _last_test(store: Store) -> dict[str, Any]:
+    """The last step and what ``log_test`` logged there."""
+    tests = [record for record in store.records() if record["name"].startswith("test/")]
+    last = [record for record in tests if record["step"] == tests[-1]["step"]]
+    values = {record["name"]: record["value"] for record in last}
+    return {"step": last[0]["step"], **values, "test/n": last[0]["n"]}
+
+
+def _early_stop(store: Store) -> dict[str, float]:
+    """The step of least test loss and the accuracy there."""
+    accuracies = dict(store.logged("test/accuracy"))
+    step, _ = min(store.logged("test/loss"), key=lambda pair: pair[1])
+    return {"early_stop/step": step, "early_stop/accuracy": accuracies[step]}

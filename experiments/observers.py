@@ -1,4 +1,4 @@
-"""The kernels that protocols measure: of a network in a given state, batch norm held fixed."""
+"""What is measured of a network along its training: ``state -> {name: number}``."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import numpy as np
 
 from ntk_prune import masks
 from ntk_prune.ntk import diagnostics, empirical_ntk
+from ntk_prune.training import TrainState
 from ntk_prune.types import Array, Mask, Model, Params, State
 
 
@@ -26,18 +27,16 @@ def kernel_of(
     )
 
 
-class Follower:
-    """Follows the NTK of some training images through training, from the kernel ``first`` on."""
+class KernelTracker:
+    """An observer of the NTK of some training images, against its value ``first`` at the start."""
 
-    def __init__(
-        self, model: Model, mask: Mask, x: Array, y: Array, num_classes: int, first: np.ndarray
-    ):
-        self.model, self.mask, self.x, self.y = model, mask, x, y
+    def __init__(self, model: Model, x: Array, y: Array, num_classes: int, first: np.ndarray):
+        self.model, self.x, self.y = model, x, y
         self.num_classes, self.first = num_classes, first
 
-    def __call__(self, params: Params, state: State) -> dict[str, float]:
+    def __call__(self, state: TrainState) -> dict[str, float]:
         """``ntk/drift = |K_t - K_0| / |K_0|`` and ``ntk/label_alignment`` of these weights."""
-        kernel = kernel_of(self.model, params, state, self.mask, self.x)
+        kernel = kernel_of(self.model, state.params, state.state, state.mask, self.x)
         return {
             "ntk/drift": diagnostics.relative_distance(kernel, self.first),
             "ntk/label_alignment": diagnostics.label_alignment(kernel, self.y, self.num_classes),

@@ -130,6 +130,10 @@ class Store:
                 kept = [x for x in whole if x.endswith("\n") and json.loads(x)["step"] <= step]
                 checkpoint.write_atomically(self.path / file, "".join(kept).encode())
 
+    def drop_log(self) -> None:
+        """Remove ``metrics.jsonl``."""
+        (self.path / "metrics.jsonl").unlink(missing_ok=True)
+
     def finish(self, numbers: dict[str, Any]) -> None:
         """Write ``DONE``: the run is complete."""
         self.write_json("DONE", numbers)

@@ -18,21 +18,16 @@ from experiments.factories.network import (
     make_model,
     make_pruner,
 )
-from experiments.factories.training import (
-    Seeds,
-    Training,
-    make_feed,
-    make_learning_rate,
-    make_optimizer,
-    make_training,
-    steps,
-)
+from experiments.factories.recipe import Program, Recipe, Trainable
+from experiments.factories.training import Seeds, make_feed
 from ntk_prune.masks import layers_by_depth
 
 __all__ = [
     "Data",
+    "Program",
+    "Recipe",
     "Seeds",
-    "Training",
+    "Trainable",
     "check_paths",
     "example",
     "in_order",
@@ -42,11 +37,7 @@ __all__ = [
     "load_data",
     "load_images",
     "make_feed",
-    "make_learning_rate",
     "make_model",
-    "make_optimizer",
     "make_pruner",
-    "make_training",
     "score_batches",
-    "steps",
 ]

@@ -1,8 +1,7 @@
-"""The training of a config: batches, optimiser, step, evaluation."""
+"""The training of a config: batches, learning rate, optimiser, step, test set."""
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,93 +18,105 @@ from ntk_prune.types import Device, Model
 Seeds = tuple[int, ...]
 
 
-class Training(NamedTuple):
-    """The batches, the optimiser, and the step spread over devices."""
-
-    feed: training.Feed
-    optimizer: optax.GradientTransformation
-    learning_rate: optax.Schedule
-    num_steps: int
-    step: training.Distributed
-    evaluate: training.Evaluate
-
-
 def steps(duration: str, steps_per_epoch: int) -> int:
     """``"2ep"`` or ``"500it"`` in training steps."""
     number, unit = parse_duration(duration)
     return round(number * (steps_per_epoch if unit == "ep" else 1))
 
 
-def make_training(
-    config: TrainConfig, images: DataConfig, seed: int | Seeds, dataset: Data, model: Model
-) -> Training:
-    """The training of a config: of one network, or of one for each of several seeds at once.
-
-    ValueError if the batch does not fit the data or the devices.
-    """
-    devices = choose_devices(config.num_devices)
-    training.check_batch_size(config.batch_size, len(devices))
+def count_steps_per_epoch(config: TrainConfig, dataset: Data) -> int:
+    """Full batches in the training set. ValueError if there is not one."""
     steps_per_epoch = dataset.num_train // config.batch_size
     if steps_per_epoch == 0:
         raise ValueError(
             f"batch_size {config.batch_size} is more than the {dataset.num_train} training images"
         )
-    num_steps = steps(config.duration, steps_per_epoch)
-    learning_rate = make_learning_rate(config, steps_per_epoch)
-    optimizer = make_optimizer(config, learning_rate)
-    loss, to_inputs = LOSSES[config.loss], inputs(images, dataset)
-    step = training.make_train_step(
+    return steps_per_epoch
+
+
+def choose_devices(config: TrainConfig) -> list[Device]:
+    """The first ``num_devices`` devices, or all.
+
+    ValueError if there are fewer, or a batch does not divide among them.
+    """
+    devices = jax.devices()
+    if config.num_devices is not None and config.num_devices > len(devices):
+        raise ValueError(f"num_devices is {config.num_devices}, but there are {len(devices)}")
+    devices = devices[: config.num_devices]
+    training.check_batch_size(config.batch_size, len(devices))
+    return devices
+
+
+def make_step(
+    config: TrainConfig,
+    images: DataConfig,
+    dataset: Data,
+    model: Model,
+    optimizer: optax.GradientTransformation,
+) -> training.TrainStep:
+    """One training step of one network. ValueError for an augmentation that does not exist."""
+    return training.make_train_step(
         model,
         optimizer,
         preparation(images, dataset),
-        loss,
+        LOSSES[config.loss],
         config.batch_norm == "batch",
         config.sam_rho,
         config.sam_adaptive,
     )
-    replicates = None if isinstance(seed, int) else len(seed)
-    how = training.distribute(step, config.parallel, devices, config.steps_per_call, replicates)
-    return Training(
-        feed=make_feed(config, seed, dataset, how),
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        num_steps=num_steps,
-        step=how,
-        evaluate=training.make_evaluate(
-            model, whole_test_set(config, dataset, devices), to_inputs, devices, loss
-        ),
+
+
+def make_evaluate(
+    config: TrainConfig, images: DataConfig, dataset: Data, model: Model, devices: list[Device]
+) -> training.Evaluate:
+    """``evaluate(params, state) -> {"loss", "accuracy", ...}`` on the test set."""
+    return training.make_evaluate(
+        model,
+        whole_test_set(config, dataset, devices),
+        inputs(images, dataset),
+        devices,
+        LOSSES[config.loss],
     )
 
 
 def make_feed(
-    config: TrainConfig, seed: int | Seeds, dataset: Data, how: training.Distributed
+    config: TrainConfig, seed: int | Seeds, dataset: Data, step: training.Distributed
 ) -> training.Feed:
-    """The training batches of a seed, or of several, side by side."""
+    """The training batches of a seed; of several side by side, where equal seeds have equal ones.
+
+    Args:
+        config: The size of a batch.
+        seed: One for an unbatched step, or as many as the step trains networks.
+        dataset: The images.
+        step: The step that takes the batches.
+    """
     seeds = (seed,) if isinstance(seed, int) else seed
+    distinct = tuple(dict.fromkeys(seeds))  # what networks share is read once
 
     def stacked(each: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
-        return each[0] if isinstance(seed, int) else np.stack(each, axis)
+        if isinstance(seed, int):
+            return each[0]
+        return np.stack([each[distinct.index(s)] for s in seeds], axis)
 
     keys = jnp.stack([stream(s, "augment") for s in seeds])
     key = keys[0] if isinstance(seed, int) else keys
     if isinstance(dataset, data.Stream):
 
         def read(start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            readers = [dataset.train_batches(s, config.batch_size, start) for s in seeds]
+            readers = [dataset.train_batches(s, config.batch_size, start) for s in distinct]
             for batches in zip(*readers, strict=True):
                 x, y = zip(*batches, strict=True)
                 yield stacked(x), stacked(y)
 
         steps_per_epoch = dataset.num_train // config.batch_size
-        return training.streamed(how, read, steps_per_epoch, config.batch_size, key)
+        return training.streamed(step, read, steps_per_epoch, config.batch_size, key)
 
     def order(epoch: int) -> np.ndarray:
         n, size = dataset.num_train, config.batch_size
-        return stacked(
-            [np.asarray(data.epoch_order(stream(s, "data"), epoch, n, size)) for s in seeds], axis=1
-        )
+        orders = [data.epoch_order(stream(s, "data"), epoch, n, size) for s in distinct]
+        return stacked([np.asarray(rows) for rows in orders], axis=1)
 
-    return training.in_memory(how, dataset.x_train, dataset.y_train, order, key)
+    return training.in_memory(step, dataset.x_train, dataset.y_train, order, key)
 
 
 def whole_test_set(config: TrainConfig, dataset: Data, devices: list[Device]) -> training.WholeSet:
@@ -142,11 +153,3 @@ def make_optimizer(
         learning_rate, weight_decay=config.weight_decay, **extra
     )
     return training.scaled(optimizer, config.rates()) if config.module_rates else optimizer
-
-
-def choose_devices(number: int | None) -> list[Device]:
-    """The first ``number`` devices, or all. ValueError if there are fewer."""
-    devices = jax.devices()
-    if number is not None and number > len(devices):
-        raise ValueError(f"num_devices is {number}, but there are {len(devices)}")
-    return devices[:number]

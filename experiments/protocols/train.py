@@ -5,8 +5,9 @@ import functools
 from typing import ClassVar
 
 from experiments.config.sections import Replicated, parse_duration
+from experiments.driver import TrainingJob, train_all
 from experiments.errors import UserError
-from experiments.networks import Network, Setup, train_all
+from experiments.factories import Recipe
 from experiments.plotting.curves import learning_curves
 from experiments.plotting.saving import save
 from experiments.store import Store
@@ -35,23 +36,23 @@ def train(config: Train, store: Store) -> None:
 
     Replicate ``r`` has the directory ``replicate_r``; a kept state is ``step_<step>`` in it.
     """
-    setup = Setup(config)
-    keep = {setup.steps(duration): duration for duration in config.save}
-    end = setup.steps(config.train.duration)
+    recipe = Recipe(config)
+    keep = {recipe.steps(duration): duration for duration in config.save}
+    end = recipe.steps(config.train.duration)
     late = [duration for step, duration in keep.items() if step > end]
     if late:
         raise UserError(f"save: {', '.join(late)} comes after {config.train.duration}, the end")
     with store.claimed():
         networks = [
-            Network(
+            TrainingJob(
                 store.within(f"replicate_{replicate}"),
                 config.seed + replicate,
-                functools.partial(setup.initial, config.seed + replicate),
+                functools.partial(recipe.initial, config.seed + replicate),
             )
             for replicate in range(config.replicates)
         ]
-        names = {step: f"step_{step}" for step in keep}
-        train_all(setup, networks, store, "replicates", names)
+        names = {f"step_{step}": step for step in keep}
+        train_all(recipe, networks, store, "replicates", names)
         draw_figure(store, networks)
         done = [network.store.read_json("DONE") for network in networks]
         numbers = {"step": end, "test/accuracy": [d["test/accuracy"] for d in done]}
@@ -59,7 +60,7 @@ def train(config: Train, store: Store) -> None:
         print(f"{store.path}: {numbers}")
 
 
-def draw_figure(store: Store, networks: list[Network]) -> None:
+def draw_figure(store: Store, networks: list[TrainingJob]) -> None:
     """Learning curves as PNG in the run directory."""
     curves = {name: [network.store.logged(name) for network in networks] for name in CURVES}
     save(learning_curves(curves), store.path / "learning_curves")

@@ -15,11 +15,15 @@ from experiments import factories
 from experiments.config.options import require
 from experiments.errors import UserError
 from experiments.protocols.prune_and_train.config import PruneAndTrain
-from experiments.protocols.prune_and_train.run import draw_figures, finish, run_stages
-from experiments.protocols.prune_and_train.setup import Setup, make_setup
+from experiments.protocols.prune_and_train.run import (
+    draw_figures,
+    finish,
+    initialise,
+    make_setup,
+    run_stages,
+)
 from experiments.store import Store
 from ntk_prune.models import MODELS
-from ntk_prune.rng import stream
 from ntk_prune.types import Array, Params, State
 
 
@@ -45,15 +49,14 @@ HEAD = "fc"
 def transfer(config: Transfer, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
     setup = make_setup(with_fixed_head(config))
-    key = stream(config.seed, "init")
-    params, state = factories.initialise(config.model, key, setup.model, setup.example)
+    params, state = initialise(config, setup.recipe)
     if HEAD not in params:
         raise UserError(f"model: {config.model.name} has no linear head {HEAD!r} to be fitted")
     with store.claimed():
-        params = {**params, HEAD: ridge_head(config, setup, params, state)}
-        final = run_stages(with_fixed_head(config), setup, store, params, state)
+        params = {**params, HEAD: ridge_head(config, setup.recipe, params, state)}
+        numbers = run_stages(with_fixed_head(config), setup, store, params, state)
         draw_figures(store)
-        finish(setup.training, store, final)
+        finish(store, numbers)
 
 
 def with_fixed_head(config: Transfer) -> Transfer:
@@ -62,12 +65,12 @@ def with_fixed_head(config: Transfer) -> Transfer:
     return dataclasses.replace(config, train=dataclasses.replace(config.train, module_rates=rates))
 
 
-def ridge_head(config: Transfer, setup: Setup, params: Params, state: State) -> Params:
+def ridge_head(config: Transfer, recipe: factories.Recipe, params: Params, state: State) -> Params:
     """``argmin sum_i |W z_i + b - onehot(y_i)|^2 + ridge |W|^2`` over the training set."""
     from sklearn.linear_model import Ridge  # slow to import
 
-    z, y = features(config, setup, params, state)
-    targets = np.eye(setup.dataset.num_classes)[y]
+    z, y = features(config, recipe, params, state)
+    targets = np.eye(recipe.dataset.num_classes)[y]
     fitted = Ridge(alpha=config.ridge).fit(z, targets)
     return {
         "kernel": jnp.asarray(fitted.coef_.T, jnp.float32),
@@ -76,7 +79,7 @@ def ridge_head(config: Transfer, setup: Setup, params: Params, state: State) -> 
 
 
 def features(
-    config: Transfer, setup: Setup, params: Params, state: State
+    config: Transfer, recipe: factories.Recipe, params: Params, state: State
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the head sees of every training image, ``[n, d]``, and the labels ``[n]``.
 
@@ -85,13 +88,13 @@ def features(
     dim = params[HEAD]["kernel"].shape[0]
     model = MODELS[config.model.name](**vars(config.model.options), num_classes=dim)
     identity = {"kernel": jnp.eye(dim), "bias": jnp.zeros(dim)}
-    to_inputs = factories.inputs(config.data, setup.dataset)
+    to_inputs = factories.inputs(config.data, recipe.dataset)
 
     @jax.jit
     def read(x: Array) -> Array:
         return model.apply({**params, HEAD: identity}, state, to_inputs(x), train=False)[0]
 
-    n, size = setup.dataset.num_train, config.train.eval_batch_size
-    parts = [setup.dataset.examples(np.arange(i, min(i + size, n))) for i in range(0, n, size)]
+    n, size = recipe.dataset.num_train, config.train.eval_batch_size
+    parts = [recipe.dataset.examples(np.arange(i, min(i + size, n))) for i in range(0, n, size)]
     z = np.concatenate([np.asarray(read(jnp.asarray(x))) for x, _ in parts])
     return z, np.concatenate([y for _, y in parts])

@@ -25,7 +25,7 @@ from ntk_prune.training.parallel import (
     distribute,
 )
 from ntk_prune.training.state import TrainState, create
-from ntk_prune.training.step import Examples, Prepare, make_train_step
+from ntk_prune.training.step import Examples, Prepare, TrainStep, make_train_step
 
 __all__ = [
     "OPTIMISERS",
@@ -36,6 +36,7 @@ __all__ = [
     "Feed",
     "Prepare",
     "TrainState",
+    "TrainStep",
     "WholeSet",
     "adam",
     "adamw",

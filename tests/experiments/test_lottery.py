@@ -9,9 +9,9 @@ import pytest
 from lottery_problem import get_config, kept, load, lottery, part, same
 from PIL import Image
 
-from experiments import factories, networks, run
+from experiments import driver, factories, run
 from experiments.config import DataConfig, TrainConfig, from_dict, to_dict
-from experiments.networks import Setup
+from experiments.factories import Recipe
 from experiments.protocols.lottery.config import Lottery
 from ntk_prune import lottery as levels
 from ntk_prune import masks, training
@@ -61,33 +61,33 @@ def test_replicates_share_nothing(finished):
         trees = [load(part(finished, r, level), name) for r in range(2)]
         for (_, a), (_, b) in zip(*(masks.leaves(t.get("params", t)) for t in trees), strict=True):
             assert (a != b).any()
-    setup = Setup(get_config())
-    feeds = [setup.training((seed,)).feed for seed in (0, 1)]
+    recipe = Recipe(get_config())
+    feeds = [recipe.program((seed,)).feed for seed in (0, 1)]
     x = [np.asarray(next(iter(feed.batches(0, 1))).x) for feed in feeds]
     assert (x[0] != x[1]).any()
 
 
 def explicit_loop(config, replicate_seeds=(0, 1)):
     """Iterative magnitude pruning of both replicates, written with the library alone."""
-    setup = Setup(config)
-    made = setup.training(replicate_seeds)
-    steps, rewind = setup.steps(config.train.duration), setup.steps(config.rewind)
+    recipe = Recipe(config)
+    made = recipe.program(replicate_seeds)
+    steps, rewind = recipe.steps(config.train.duration), recipe.steps(config.rewind)
     stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)  # noqa: E731
     one = lambda tree, r: jax.tree.map(lambda leaf: leaf[r], tree)  # noqa: E731
 
     def train(state, stop):
-        *_, last = training.fit(state, made.step, made.feed, stop, made.learning_rate)
+        *_, last = training.fit(state, made.step, made.feed, stop, recipe.learning_rate)
         return jax.device_get(last.state)
 
-    point = train(stack([setup.initial(seed) for seed in replicate_seeds]), rewind)
+    point = train(stack([recipe.initial(seed) for seed in replicate_seeds]), rewind)
     finals = [train(point, steps)]
     for level in range(1, config.levels + 1):
         starts = []
         for r, seed in enumerate(replicate_seeds):
             trained = one(finals[-1], r)
-            batches = factories.score_batches(config.strategy, config.data, seed, setup.dataset)
+            batches = factories.score_batches(config.strategy, config.data, seed, recipe.dataset)
             mask, _ = levels.next_mask(
-                jax.random.fold_in(stream(seed, "mask"), level), magnitude(), setup.model,
+                jax.random.fold_in(stream(seed, "mask"), level), magnitude(), recipe.model,
                 trained.params, trained.state, trained.mask, batches, 0.2, level,
             )  # fmt: skip
             starts.append(levels.rewind(one(point, r), mask))
@@ -173,7 +173,7 @@ def test_pretraining_on_other_classes_leaves_the_weights_but_for_a_new_head(
     found = lottery(tmp_path / "run", *words)
     start = load(part(found, 0, 0), "rewind")["params"]
     before = load(found / "replicate_0/pretraining", "params_final")["params"]
-    fresh = jax.device_get(Setup(get_config()).initial(0).params)
+    fresh = jax.device_get(Recipe(get_config()).initial(0).params)
     assert same(start["fc2"], fresh["fc2"])
     assert before["fc2"]["kernel"].shape == (8, 3)
     for name in ("fc0", "fc1"):
@@ -235,20 +235,20 @@ def test_a_finished_lottery_leaves_its_rows_and_figure(finished):
 def test_a_level_goes_on_in_its_middle(finished, tmp_path, monkeypatch):
     """What was trained before the interruption keeps the speeds that were logged then."""
     workdir = tmp_path / "run"
-    whole = networks._record
+    whole = driver._record_epoch
 
-    def interrupted(made, store, epoch, r, keep):
-        if "level_1" in str(store.path) and epoch.step == 10:
+    def interrupted(recipe, jobs, epoch, keep_at):
+        if "level_1" in str(jobs[0].store.path) and epoch.step == 10:
             raise KeyboardInterrupt
-        whole(made, store, epoch, r, keep)
+        whole(recipe, jobs, epoch, keep_at)
 
-    monkeypatch.setattr(networks, "_record", interrupted)
+    monkeypatch.setattr(driver, "_record_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         lottery(workdir)
     timing = part(workdir, 0, 1) / "timing.jsonl"
     before = timing.read_text()
     assert '"step": 5' in before
-    monkeypatch.setattr(networks, "_record", whole)
+    monkeypatch.setattr(driver, "_record_epoch", whole)
     lottery(workdir)
     assert timing.read_text().startswith(before)
     assert same(*(load(part(d, 0, 2), "params_final") for d in (finished, workdir)))

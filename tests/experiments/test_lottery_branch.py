@@ -6,10 +6,10 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from experiments.protocols.lottery_branch import find_tickets
 from lottery_problem import FILE, get_config, kept, load, lottery, part, same
 
 from experiments import run
+from experiments.protocols.lottery.branch_run import find_tickets
 from experiments.protocols.lottery.branches import BRANCHES
 from experiments.protocols.lottery.config import BranchConfig, Lottery, LotteryBranch
 from ntk_prune import masks

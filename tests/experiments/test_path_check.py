@@ -7,7 +7,7 @@ from experiments.config import DataConfig, ModelConfig, PruneConfig
 from experiments.config.options import make_options
 from experiments.errors import UserError
 from experiments.protocols.prune_and_train.config import PruneAndTrain
-from experiments.protocols.prune_and_train.setup import make_setup
+from experiments.protocols.prune_and_train.run import make_setup
 from ntk_prune.models import mlp
 
 

@@ -10,13 +10,12 @@ from safetensors.numpy import save_file
 
 from configs import common, px_deeplab_voc2012, px_resnet50_cifar10, px_resnet50_imagenet10
 from experiments import factories, run
-from experiments.protocols.prune_and_train.setup import make_setup
+from experiments.protocols.prune_and_train.run import initialise
 from experiments.protocols.transfer import HEAD, Transfer, features, ridge_head, transfer
 from experiments.store import Store
 from ntk_prune.checkpoint import load_tree
 from ntk_prune.interop import torch_layout
 from ntk_prune.models import MODELS
-from ntk_prune.rng import stream
 
 NETWORK = {"depth": 18, "width": 4, "stem": "3x3"}
 
@@ -92,12 +91,10 @@ def tiny_transfer() -> Transfer:
 def test_the_head_solves_the_ridge_problem_and_stays(tmp_path):
     """Normal equations of |ZW + b - Y|^2 + ridge |W|^2 hold; training moves features only."""
     config = tiny_transfer()
-    setup = make_setup(config)
-    params, state = factories.initialise(
-        config.model, stream(0, "init"), setup.model, setup.example
-    )
-    head = ridge_head(config, setup, params, state)
-    z, y = features(config, setup, params, state)
+    recipe = factories.Recipe(config)
+    params, state = initialise(config, recipe)
+    head = ridge_head(config, recipe, params, state)
+    z, y = features(config, recipe, params, state)
     kernel, bias = np.asarray(head["kernel"]), np.asarray(head["bias"])
     residual = z @ kernel + bias - np.eye(10)[y]
     np.testing.assert_allclose(residual.sum(0), 0, atol=1e-2)

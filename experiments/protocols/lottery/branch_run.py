@@ -5,7 +5,7 @@ from pathlib import Path
 from experiments import cli
 from experiments.config import from_dict, to_dict
 from experiments.errors import UserError, user_errors
-from experiments.networks import Setup
+from experiments.factories import Recipe
 from experiments.protocols.lottery.branching import Runner, planned
 from experiments.protocols.lottery.config import Lottery, LotteryBranch
 from experiments.protocols.lottery.run import lottery
@@ -31,17 +31,17 @@ def lottery_branch(config: LotteryBranch, store: Store) -> None:
 
 def make_parent(config: LotteryBranch, store: Store) -> None:
     """Run the recipe of the parent inside this run, as far as that is not done yet."""
-    recipe = cli.load(config.recipe)
-    if not isinstance(recipe, Lottery):
+    made_by = cli.load(config.recipe)
+    if not isinstance(made_by, Lottery):
         raise UserError(f"recipe: {config.recipe} is no lottery")
-    inside = Store(store.path / "parent", recipe)
+    inside = Store(store.path / "parent", made_by)
     if inside.done is None:
-        planned(config, recipe, Setup(recipe))  # what cannot be fails before anything is trained
-        late = [level for level in config.levels if level > recipe.levels]
+        planned(config, made_by, Recipe(made_by))  # what cannot be fails before anything is trained
+        late = [level for level in config.levels if level > made_by.levels]
         if late:
-            raise UserError(f"levels: {late} of a recipe with {recipe.levels} levels")
+            raise UserError(f"levels: {late} of a recipe with {made_by.levels} levels")
         with store.claimed():
-            lottery(recipe, inside)
+            lottery(made_by, inside)
 
 
 def find_tickets(path: Path) -> Tickets:
@@ -56,4 +56,4 @@ def find_tickets(path: Path) -> Tickets:
         raise UserError(f"parent: {path} is a run of {plain.get('protocol')}, not of a lottery")
     with user_errors(f"parent: {path}"):
         config = from_dict(Lottery, plain)
-    return Tickets(config, store, Setup(config))
+    return Tickets(config, store, Recipe(config))

@@ -11,8 +11,9 @@ import numpy as np
 
 from experiments import cli, factories
 from experiments.config.options import make_options
+from experiments.driver import TrainingJob, train_all
 from experiments.errors import UserError, user_errors
-from experiments.networks import Network, Setup, train_all
+from experiments.factories import Recipe
 from experiments.protocols.lottery.branches import BRANCHES, Architecture, Branch, Connection
 from experiments.protocols.lottery.config import BranchConfig, Lottery, LotteryBranch
 from experiments.protocols.lottery.pretraining import initial, pretraining
@@ -44,7 +45,7 @@ def adapted(config: Lottery, branch: Branch) -> Lottery:
 
 
 def planned(
-    config: LotteryBranch, parent: Lottery, setup: Setup, where: str = "branch"
+    config: LotteryBranch, parent: Lottery, recipe: Recipe, where: str = "branch"
 ) -> tuple[Branch, Lottery]:
     """The branch, and what its networks are trained by. UserError for what cannot be."""
     with user_errors(where):
@@ -53,7 +54,7 @@ def planned(
         raise UserError(f"changes: without any, {config.branch.name} would repeat its parent")
     end = parent.train.duration
     with user_errors("branch.options.step"):
-        late = branch.early is not None and setup.steps(branch.early) > setup.steps(end)
+        late = branch.early is not None and recipe.steps(branch.early) > recipe.steps(end)
     if late:
         raise UserError(f"branch.options.step: {branch.early} comes after {end}, the end")
     changed = cli.override(parent, config.changed())
@@ -76,8 +77,8 @@ class Runner:
     def __init__(self, parent: Tickets, config: LotteryBranch, store: Store):
         self.parent, self.config, self.store = parent, config, store
         self.label = " ".join([name_of(config.branch), *config.changes])
-        self.branch, changed = planned(config, parent.config, parent.setup)
-        self.found = Tickets(changed, store, self._setup(changed))
+        self.branch, changed = planned(config, parent.config, parent.recipe)
+        self.found = Tickets(changed, store, self._recipe(changed))
         self.levels = self._levels()
         self._check()
 
@@ -92,13 +93,13 @@ class Runner:
             self._check_fits(start)
 
     def _check_fits(self, start: TrainState) -> None:
-        setup = self.found.setup
-        end = setup.steps(setup.config.train.duration)
+        recipe = self.found.recipe
+        end = recipe.steps(recipe.config.train.duration)
         if int(start.step) >= end:
             raise UserError(
                 f"changes: the training ends at step {end}, and would start at step {start.step}"
             )
-        wanted, _ = jax.eval_shape(setup.model.init, jax.random.key(0), setup.example)
+        wanted, _ = recipe.shapes
         ours, theirs = _shapes(wanted), _shapes(start.params)
         for name in [*ours, *theirs]:
             if ours.get(name) != theirs.get(name):
@@ -107,9 +108,9 @@ class Runner:
                     f"{theirs.get(name)} in the ticket; only a network of the same shapes fits"
                 )
 
-    def _setup(self, changed: Lottery) -> Setup:
+    def _recipe(self, changed: Lottery) -> Recipe:
         same = changed == self.parent.config
-        return self.parent.setup if same else Setup(changed)
+        return self.parent.recipe if same else Recipe(changed)
 
     def _levels(self) -> list[int]:
         there = self.parent.levels()
@@ -129,10 +130,10 @@ class Runner:
     def _start(self, replicate: int, level: int) -> TrainState:
         assert self.branch.start is not None
         salt = f"{self.config.branch.name}/{self.config.seed}"
-        setup = self.found.setup
-        origin = Level(self.parent, setup, self.store, replicate, level, salt)
+        recipe = self.found.recipe
+        origin = Level(self.parent, recipe, self.store, replicate, level, salt)
         state = self.branch.start(origin)
-        fresh = training.create(state.params, state.state, state.mask, setup.optimizer)
+        fresh = training.create(state.params, state.state, state.mask, recipe.optimizer)
         if jax.tree.structure(fresh.opt_state) == jax.tree.structure(state.opt_state):
             return state
         return fresh._replace(step=state.step)  # another update rule starts without moments
@@ -151,21 +152,21 @@ class Runner:
 
     def _train_early(self, duration: str) -> None:
         """The dense networks to the early step: from the rewind point if that comes before."""
-        parent, step = self.parent, self.parent.setup.steps(duration)
+        parent, step = self.parent, self.parent.recipe.steps(duration)
         networks = [
-            Network(
+            TrainingJob(
                 self.store.within(f"replicate_{replicate}/early"),
                 parent.seed(replicate),
                 functools.partial(self._early_start, replicate),
             )
             for replicate in range(self.found.config.replicates)
         ]
-        train_all(parent.setup, networks, self.store, "early", {step: "early"}, step)
+        train_all(parent.recipe, networks, self.store, "early", {"early": step}, step)
 
     def _early_start(self, replicate: int) -> TrainState:
         assert self.branch.early is not None
         rewind_point = self.parent.state(replicate, 0)
-        if int(rewind_point.step) <= self.parent.setup.steps(self.branch.early):
+        if int(rewind_point.step) <= self.parent.recipe.steps(self.branch.early):
             return rewind_point
         return initial(self.parent, replicate, pretraining(self.parent))
 
@@ -176,14 +177,14 @@ class Runner:
 
     def _train(self) -> None:
         networks = [
-            Network(
+            TrainingJob(
                 self.found.part(replicate, level),
                 self._seed(replicate),
                 lambda replicate=replicate, level=level: self._start(replicate, level),
             )
             for level, replicate in self.found.networks(self.levels)
         ]
-        train_all(self.found.setup, networks, self.store, "levels")
+        train_all(self.found.recipe, networks, self.store, "levels", {"rewind": "start"})
 
     def _connect(self, connection: Connection) -> None:
         for level, replicate in self.found.networks(self.levels):
@@ -195,7 +196,7 @@ class Runner:
                     if connection.between == "orders"
                     else self.parent.final(replicate, level - 1)
                 )
-                line = measure_line(self.parent.setup, connection, ticket, other)
+                line = measure_line(self.parent.recipe, connection, ticket, other)
                 density = self.parent.part(replicate, level).read_json("DONE")["density"]
                 rewind = int(self.parent.state(replicate, level).step)
                 facts = {"between": connection.between, "density": density, "rewind": rewind}
@@ -203,7 +204,7 @@ class Runner:
 
 
 def measure_line(
-    setup: Setup, connection: Connection, a: tuple[Params, State], b: tuple[Params, State]
+    recipe: Recipe, connection: Connection, a: tuple[Params, State], b: tuple[Params, State]
 ) -> dict[str, Any]:
     """Test loss and error on the line from ``a`` to ``b``, and its barrier."""
     ts = np.linspace(0, 1, connection.points).tolist()
@@ -211,8 +212,8 @@ def measure_line(
     for t in ts:
         params, state = landscape.interpolate(a, b, t)
         if connection.batch_norm == "reestimated":
-            state = landscape.batch_statistics(setup.model, params, state, inputs(setup))
-        measured.append(setup.evaluate(params, state))
+            state = landscape.batch_statistics(recipe.model, params, state, inputs(recipe))
+        measured.append(recipe.evaluate(params, state))
     errors = [1 - test["accuracy"] for test in measured]
     return {
         "t": ts,
@@ -222,22 +223,22 @@ def measure_line(
     }
 
 
-def inputs(setup: Setup, num_batches: int = 10) -> Iterable[Array]:
+def inputs(recipe: Recipe, num_batches: int = 10) -> Iterable[Array]:
     """Training images as the network takes them, in the order in which they lie."""
-    size = setup.config.train.batch_size
-    to_inputs = factories.inputs(setup.config.data, setup.dataset)
-    for start in range(0, min(num_batches * size, setup.dataset.num_train), size):
-        stop = min(start + size, setup.dataset.num_train)
-        yield to_inputs(jnp.asarray(setup.dataset.examples(np.arange(start, stop))[0]))
+    size = recipe.config.train.batch_size
+    to_inputs = factories.inputs(recipe.config.data, recipe.dataset)
+    for start in range(0, min(num_batches * size, recipe.dataset.num_train), size):
+        stop = min(start + size, recipe.dataset.num_train)
+        yield to_inputs(jnp.asarray(recipe.dataset.examples(np.arange(start, stop))[0]))
 
 
-def check_inside(config: Lottery, setup: Setup) -> None:
+def check_inside(config: Lottery, recipe: Recipe) -> None:
     """UserError for branches that cannot be run at the end of this lottery."""
     for name in config.branches:
         if BRANCHES[name]().needs_changes:
             raise UserError(f"branches: {name} takes changes; run lottery_branch afterwards")
         branch = LotteryBranch(branch=BranchConfig(name))
-        planned(branch, config, setup, f"branches: {name}")
+        planned(branch, config, recipe, f"branches: {name}")
 
 
 def run_inside(parent: Tickets, name: str) -> list[Row]:

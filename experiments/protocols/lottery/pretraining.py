@@ -7,8 +7,9 @@ import jax
 
 from experiments import factories
 from experiments.config import parse_duration
+from experiments.driver import TrainingJob, train_all
 from experiments.errors import UserError, user_errors
-from experiments.networks import Network, Setup, train_all
+from experiments.factories import Recipe
 from experiments.protocols.lottery.tickets import Tickets
 from experiments.store import Store
 from ntk_prune import masks
@@ -24,17 +25,16 @@ class Pretraining:
         train = dataclasses.replace(config.train, duration=config.pretraining.duration)
         changed = dataclasses.replace(config, data=config.pretraining.data, train=train)
         with user_errors("pretraining"):
-            self.setup = Setup(changed)
-        main = tickets.setup
+            self.recipe = Recipe(changed)
+        main = tickets.recipe
         self.head = factories.layers_by_depth(main.model, main.example)[-1].split("/")[0]
         self._check_shapes(main)
 
-    def _check_shapes(self, main: Setup) -> None:
+    def _check_shapes(self, main: Recipe) -> None:
         """UserError unless both networks have the same shapes but for the head."""
-        key = jax.random.key(0)
         ours, theirs = (
-            jax.tree_util.tree_flatten_with_path(jax.eval_shape(s.model.init, key, s.example)[0])[0]
-            for s in (main, self.setup)
+            jax.tree_util.tree_flatten_with_path(recipe.shapes[0])[0]
+            for recipe in (main, self.recipe)
         )
         for (path, a), (_, b) in zip(ours, theirs, strict=True):
             name = masks.name_of(path)
@@ -52,9 +52,9 @@ class Pretraining:
         networks = []
         for replicate in range(self.tickets.config.replicates):
             seed = self.tickets.seed(replicate)
-            start = functools.partial(self.setup.initial, seed)
-            networks.append(Network(self._part(replicate), derived(seed, "pretraining"), start))
-        train_all(self.setup, networks, self.tickets.store, "pretraining")
+            start = functools.partial(self.recipe.initial, seed)
+            networks.append(TrainingJob(self._part(replicate), derived(seed, "pretraining"), start))
+        train_all(self.recipe, networks, self.tickets.store, "pretraining")
 
     def carried_over(self, replicate: int, fresh: TrainState) -> TrainState:
         """``fresh`` with the pretrained weights and statistics everywhere but in the head."""
@@ -67,7 +67,7 @@ class Pretraining:
 
 def initial(tickets: Tickets, replicate: int, before: Pretraining | None) -> TrainState:
     """The dense network before its first step."""
-    fresh = tickets.setup.initial(tickets.seed(replicate))
+    fresh = tickets.recipe.initial(tickets.seed(replicate))
     return fresh if before is None else before.carried_over(replicate, fresh)
 
 

@@ -5,8 +5,9 @@ import time
 import jax
 
 from experiments import factories
+from experiments.driver import Keep, TrainingJob, train_all
 from experiments.errors import UserError, user_errors
-from experiments.networks import Network, Setup, train_all
+from experiments.factories import Recipe
 from experiments.protocols.lottery.branching import check_inside, run_inside
 from experiments.protocols.lottery.config import Lottery
 from experiments.protocols.lottery.pretraining import Pretraining, initial, pretraining
@@ -18,7 +19,7 @@ from experiments.protocols.lottery.tickets import (
     rows,
     summary,
 )
-from experiments.protocols.prune_and_train.run import layer_table
+from experiments.pruning import write_mask
 from experiments.store import Store
 from ntk_prune import lottery as levels
 from ntk_prune import masks
@@ -28,9 +29,9 @@ from ntk_prune.training import TrainState
 
 def lottery(config: Lottery, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
-    tickets = Tickets(config, store, Setup(config))
+    tickets = Tickets(config, store, Recipe(config))
     check(tickets)
-    check_inside(config, tickets.setup)
+    check_inside(config, tickets.recipe)
     before = pretraining(tickets)
     with store.claimed():
         if before is not None:
@@ -47,12 +48,12 @@ def lottery(config: Lottery, store: Store) -> None:
 
 def check(tickets: Tickets) -> None:
     """UserError for a criterion or a rewind step that cannot be."""
-    setup, config = tickets.setup, tickets.config
+    recipe, config = tickets.recipe, tickets.config
     with user_errors("strategy"):
-        factories.check_paths(tickets.pruner, setup.model, setup.example)
+        factories.check_paths(tickets.pruner, recipe.model, recipe.example)
     for replicate in range(config.replicates):
         tickets.batches(replicate)
-    rewind, end = setup.steps(config.rewind), setup.steps(config.train.duration)
+    rewind, end = recipe.steps(config.rewind), recipe.steps(config.train.duration)
     if rewind >= end:
         raise UserError(f"rewind: {config.rewind} is step {rewind} of a training of {end} steps")
     check_something_is_left(tickets)
@@ -60,8 +61,8 @@ def check(tickets: Tickets) -> None:
 
 def check_something_is_left(tickets: Tickets) -> None:
     """UserError if the last level rounds to no weights at all."""
-    setup, config = tickets.setup, tickets.config
-    params, _ = jax.eval_shape(setup.model.init, jax.random.key(0), setup.example)
+    recipe, config = tickets.recipe, tickets.config
+    params, _ = recipe.shapes
     sizes = [kernel.size for _, kernel in masks.leaves(params)]
     counted = sizes if tickets.pruner.scope == "layer" else [sum(sizes)]
     density = levels.level_density(config.strategy.fraction, config.levels)
@@ -74,7 +75,7 @@ def check_something_is_left(tickets: Tickets) -> None:
 
 def train_level(tickets: Tickets, level: int, before: Pretraining | None) -> None:
     """Find the masks of a level and train its networks, as far as that is not done yet."""
-    config, setup = tickets.config, tickets.setup
+    config, recipe = tickets.config, tickets.recipe
     networks = []
     for replicate in range(config.replicates):
         part, seed = tickets.part(replicate, level), tickets.seed(replicate)
@@ -86,16 +87,16 @@ def train_level(tickets: Tickets, level: int, before: Pretraining | None) -> Non
                 return tickets.rewound(tickets.state(replicate, 0), part.load("mask"))
             return initial(tickets, replicate, before)
 
-        networks.append(Network(part, seed, start))
-    keep = {setup.steps(config.rewind): "rewind"} if level == 0 else None
-    train_all(setup, networks, tickets.store, f"level_{level}", keep)
+        networks.append(TrainingJob(part, seed, start))
+    keep: Keep = {"rewind": "start" if level else recipe.steps(config.rewind)}
+    train_all(recipe, networks, tickets.store, f"level_{level}", keep)
     print_levels(rows("tickets", tickets, [level], None))
 
 
 def find_mask(tickets: Tickets, replicate: int, level: int) -> None:
     """Prune the level before and write the mask and its table."""
     began = time.perf_counter()
-    config, setup, part = tickets.config, tickets.setup, tickets.part(replicate, level)
+    config, recipe, part = tickets.config, tickets.recipe, tickets.part(replicate, level)
     before = tickets.state(replicate, level - 1)
     params, state = (
         tickets.final(replicate, level - 1)
@@ -105,7 +106,7 @@ def find_mask(tickets: Tickets, replicate: int, level: int) -> None:
     mask, info = levels.next_mask(
         jax.random.fold_in(stream(tickets.seed(replicate), "mask"), level),
         tickets.pruner,
-        setup.model,
+        recipe.model,
         params,
         state,
         before.mask,
@@ -113,9 +114,7 @@ def find_mask(tickets: Tickets, replicate: int, level: int) -> None:
         config.strategy.fraction,
         level,
     )
-    order = factories.layers_by_depth(setup.model, setup.example)
+    seconds = time.perf_counter() - began
     density = levels.level_density(config.strategy.fraction, level)
-    table = {"method": config.strategy.name, "level": level, "density": density}
-    part.write_json("pruning.json", {**table, **layer_table(mask, info, order)})
-    part.log(0, 0.0, {"prune_seconds": time.perf_counter() - began}, file="timing")
-    part.save("mask", mask)
+    about = {"method": config.strategy.name, "level": level, "density": density}
+    write_mask(part, recipe, mask, info, seconds, **about)

@@ -14,8 +14,9 @@ import jax
 import numpy as np
 
 from experiments import factories
+from experiments.driver import load_state
 from experiments.errors import UserError, user_errors
-from experiments.networks import Setup, load_state
+from experiments.factories import Recipe
 from experiments.protocols.lottery.config import Lottery
 from experiments.protocols.lottery.origin import Origin
 from experiments.store import Store
@@ -27,10 +28,10 @@ from ntk_prune.types import Batch, Key, Mask, Params, Pruner, State
 
 
 class Tickets:
-    """The trained levels of every replicate under ``store``, made by ``setup``."""
+    """The trained levels of every replicate under ``store``, made by ``recipe``."""
 
-    def __init__(self, config: Lottery, store: Store, setup: Setup):
-        self.config, self.store, self.setup = config, store, setup
+    def __init__(self, config: Lottery, store: Store, recipe: Recipe):
+        self.config, self.store, self.recipe = config, store, recipe
         strategy = config.strategy
         self.pruner: Pruner = lottery.STRATEGIES[strategy.name](**vars(strategy.options))
 
@@ -56,9 +57,9 @@ class Tickets:
     @functools.cache  # noqa: B019 (a handful of them, as long as the run)
     def batches(self, replicate: int) -> Batch:
         """What the criterion sees."""
-        setup = self.setup
+        recipe = self.recipe
         return factories.score_batches(
-            self.config.strategy, self.config.data, self.seed(replicate), setup.dataset
+            self.config.strategy, self.config.data, self.seed(replicate), recipe.dataset
         )
 
     def _trained(self, replicate: int, level: int) -> Store:
@@ -77,7 +78,7 @@ class Tickets:
         """
         part = self._trained(replicate, level)
         with user_errors(str(part.path)):
-            return load_state(part, "rewind", part.load("mask"), self.setup.optimizer)
+            return load_state(part, "rewind", part.load("mask"), self.recipe.optimizer)
 
     def final(self, replicate: int, level: int) -> tuple[Params, State]:
         """The trained weights of a level and their running statistics. UserError as ``state``."""
@@ -98,10 +99,11 @@ class Level(Origin):
     """The ``Origin`` of a branch, read from the parent's directory when it is asked for."""
 
     def __init__(
-        self, parent: Tickets, setup: Setup, store: Store, replicate: int, level: int, salt: str
+        self, parent: Tickets, recipe: Recipe, store: Store, replicate: int, level: int, salt: str
     ):
         self.parent, self.replicate, self.level = parent, replicate, level
-        self.model, self.example, self.optimizer = setup.model, setup.example, setup.optimizer
+        self._recipe = recipe
+        self.model, self.example, self.optimizer = recipe.model, recipe.example, recipe.optimizer
         self._store, self._salt = store, salt
 
     def key(self, name: str) -> Key:
@@ -123,12 +125,12 @@ class Level(Origin):
 
     @functools.cached_property
     def shapes(self) -> tuple[Params, State]:
-        return jax.eval_shape(self.model.init, jax.random.key(0), self.example)
+        return self._recipe.shapes
 
     @functools.cached_property
     def early(self) -> TrainState:
         store = self._store.within(f"replicate_{self.replicate}/early")
-        return load_state(store, "early", store.load("mask"), self.parent.setup.optimizer)
+        return load_state(store, "early", store.load("mask"), self.parent.recipe.optimizer)
 
     def rewound(self, state: TrainState, mask: Mask, strategy: str | None = None) -> TrainState:
         return self.parent.rewound(state, mask, strategy)
@@ -138,7 +140,7 @@ class Level(Origin):
         mask = masks.ones_like(params)
         batches = self.parent.batches(self.replicate)
         density = masks.density(self.ticket.mask)
-        model = self.parent.setup.model
+        model = self.parent.recipe.model
         key = self.key("mask")
         return prune(key, pruner, model, params, state, mask, batches, density)[0]
 

@@ -1,202 +1,135 @@
 """Prune at initialisation, train, measure. Every stage leaves its artefact and is not redone."""
 
 import time
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments import factories
-from experiments.metrics import final_numbers, log_epoch
-from experiments.observers import Follower, kernel_of
+from experiments.driver import Observer, TrainingJob, train_one
+from experiments.errors import user_errors
+from experiments.metrics import in_words
+from experiments.observers import KernelTracker, kernel_of
 from experiments.protocols.prune_and_train.config import PruneAndTrain
-from experiments.protocols.prune_and_train.setup import Setup, make_setup
+from experiments.pruning import print_table, write_mask
 from experiments.store import Store
 from ntk_prune import masks, training
-from ntk_prune.checkpoint import Checkpoints
 from ntk_prune.ntk import diagnostics
-from ntk_prune.pruners import PruneInfo, prune
+from ntk_prune.pruners import prune
 from ntk_prune.rng import stream
-from ntk_prune.types import Mask, Params, State
+from ntk_prune.types import Batch, Mask, Params, Pruner, State
+
+
+class Setup(NamedTuple):
+    """What a run works with; without a pruner the network stays dense."""
+
+    recipe: factories.Recipe
+    pruner: Pruner | None
+    batches: Batch | None  # what the pruner sees
+
+
+def make_setup(config: PruneAndTrain) -> Setup:
+    """Load the data and make every object. UserError says what is missing or does not fit."""
+    recipe = factories.Recipe(config)
+    with user_errors("prune"):
+        pruner = factories.make_pruner(config.prune)
+        factories.check_paths(pruner, recipe.model, recipe.example)
+    if pruner is None:
+        return Setup(recipe, None, None)
+    batches = factories.score_batches(config.prune, config.data, config.seed, recipe.dataset)
+    return Setup(recipe, pruner, batches)
 
 
 def prune_and_train(config: PruneAndTrain, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
     setup = make_setup(config)
-    key = stream(config.seed, "init")
-    params, state = factories.initialise(config.model, key, setup.model, setup.example)
+    params, state = initialise(config, setup.recipe)
     with store.claimed():
-        final = run_stages(config, setup, store, params, state)
+        numbers = run_stages(config, setup, store, params, state)
         draw_figures(store)
-        finish(setup.training, store, final)
+        finish(store, numbers)
+
+
+def initialise(config: PruneAndTrain, recipe: factories.Recipe) -> tuple[Params, State]:
+    """The weights to prune and the running statistics."""
+    key = stream(config.seed, "init")
+    return factories.initialise(config.model, key, recipe.model, recipe.example)
 
 
 def run_stages(
     config: PruneAndTrain, setup: Setup, store: Store, params: Params, state: State
-) -> training.TrainState:
-    """Prune, follow the kernel, train: the state at the end."""
+) -> dict[str, Any]:
+    """Prune, track the kernel, train: the numbers at the end."""
+    recipe = setup.recipe
     mask = find_mask(config, setup, store, params, state)
-    params = starting_weights(config, setup, params)
+    params = starting_weights(config, recipe, params)
     store.save("params_init", params)
-    follow = follow_kernel(config, setup, store, params, state, mask)
-    final = train(config, setup.training, store, params, state, mask, follow)
-    store.save("params_final", {"params": final.params, "state": final.state})
-    return final
+    start = training.create(params, state, mask, recipe.optimizer)
+    observers = track_kernel(config, recipe, store, params, state, mask)
+    return train_one(recipe, TrainingJob(store, config.seed, lambda: start, observers))
 
 
-def starting_weights(config: PruneAndTrain, setup: Setup, params: Params) -> Params:
+def starting_weights(config: PruneAndTrain, recipe: factories.Recipe, params: Params) -> Params:
     """What training starts from: ``params``, or newly drawn weights for that control."""
     if config.prune.control != "reinit":
         return params
     key = jax.random.fold_in(stream(config.seed, "init"), 1)
-    return jax.jit(setup.model.init)(key, setup.example)[0]
+    return jax.jit(recipe.model.init)(key, recipe.example)[0]
 
 
 def find_mask(
     config: PruneAndTrain, setup: Setup, store: Store, params: Params, state: State
 ) -> Mask:
-    """The mask of this run: read if it was found before, else pruned, tabled and written."""
+    """The mask of this run: read if it is there, else pruned, tabled and written."""
     if store.has("mask.safetensors"):
         return store.load("mask")
-    mask = masks.ones_like(params)
-    info = None
-    start = time.perf_counter()
-    if setup.pruner is not None and setup.batches is not None:
-        key = stream(config.seed, "mask")
-        mask, info = prune(
-            key, setup.pruner, setup.model, params, state, mask, setup.batches, config.prune.density
-        )
+    recipe, pruner, batches = setup
+    mask, info = masks.ones_like(params), None
+    began = time.perf_counter()
+    if pruner is not None and batches is not None:
+        key, density = stream(config.seed, "mask"), config.prune.density
+        mask, info = prune(key, pruner, recipe.model, params, state, mask, batches, density)
         if config.prune.control == "shuffle":
             mask = masks.shuffle(key, mask)
-    order = factories.layers_by_depth(setup.model, setup.example)
-    table = pruning_table(config, mask, info, order)
-    print_table(table)
-    store.log(0, 0.0, {"prune_seconds": time.perf_counter() - start}, file="timing")
-    store.write_json("pruning.json", table)
-    store.save("mask", mask)
-    return mask
-
-
-def pruning_table(
-    config: PruneAndTrain, mask: Mask, info: PruneInfo | None, order: list[str]
-) -> dict:
-    """What ``pruning.json`` holds; the layers stand in ``order``."""
-    return {
+    seconds = time.perf_counter() - began
+    about = {
         "method": config.prune.name,
         "control": config.prune.control,
         "density": config.prune.density if info else 1.0,
-        **layer_table(mask, info, order),
     }
+    print_table(write_mask(store, recipe, mask, info, seconds, **about))
+    return mask
 
 
-def layer_table(mask: Mask, info: PruneInfo | None, order: list[str]) -> dict:
-    """Kept and total weights, of all and of every layer in ``order``, and the rounds."""
-    by_name = dict(masks.leaves(mask))
-    layers = [
-        {
-            "name": name,
-            "shape": list(by_name[name].shape),
-            "kept": int(by_name[name].sum()),
-            "total": int(by_name[name].size),
-        }
-        for name in order
-    ]
-    rounds = () if info is None else info.rounds
-    return {
-        "kept": sum(layer["kept"] for layer in layers),
-        "total": sum(layer["total"] for layer in layers),
-        "rounds": [
-            {"round": r.round, "density": r.density, "kept": r.kept, "quantiles": r.quantiles}
-            for r in rounds
-        ],
-        "layers": layers,
-        "collapsed": [layer["name"] for layer in layers if layer["kept"] == 0],
-    }
-
-
-def print_table(table: dict) -> None:
-    """Kept and total weights of every layer, on stdout."""
-    width = max(len(layer["name"]) for layer in table["layers"])
-    rows = [*table["layers"], {"name": "all", "kept": table["kept"], "total": table["total"]}]
-    print(f"{table['method']}: weights kept per layer")
-    for row in rows:
-        share = f"{row['kept'] / row['total']:8.2%}"
-        print(f"  {row['name']:<{width}} {row['kept']:>10,} / {row['total']:>10,} {share}")
-
-
-def follow_kernel(
+def track_kernel(
     config: PruneAndTrain,
-    setup: Setup,
+    recipe: factories.Recipe,
     store: Store,
     params: Params,
     state: State,
     mask: Mask,
-) -> Follower | None:
-    """Write the eigenvalues before and after pruning; what follows the kernel from here on."""
+) -> list[Observer]:
+    """Write the eigenvalues before and after pruning; what tracks the kernel from here on."""
     if config.kernel_images == 0:
-        return None
-    dataset = setup.dataset
+        return []
+    model, dataset = recipe.model, recipe.dataset
     x, y = dataset.examples(np.arange(config.kernel_images))
     x = factories.inputs(config.data, dataset)(jnp.asarray(x))
-    pruned = kernel_of(setup.model, params, state, mask, x)
+    pruned = kernel_of(model, params, state, mask, x)
     if not store.has("spectrum.safetensors"):
-        dense = kernel_of(setup.model, params, state, masks.ones_like(params), x)
+        dense = kernel_of(model, params, state, masks.ones_like(params), x)
         eigenvalues = {
             "eigenvalues_dense": diagnostics.eigenvalues(dense),
             "eigenvalues_pruned": diagnostics.eigenvalues(pruned),
         }
         store.save("spectrum", eigenvalues)
-    return Follower(setup.model, mask, x, y, dataset.num_classes, pruned)
+    return [KernelTracker(model, x, y, dataset.num_classes, pruned)]
 
 
-def train(
-    config: PruneAndTrain,
-    setup: factories.Training,
-    store: Store,
-    params: Params,
-    state: State,
-    mask: Mask,
-    follow: Follower | None,
-) -> training.TrainState:
-    """Train the masked network to the end, checkpointing and measuring after every epoch."""
-    train_state = training.create(params, state, mask, setup.optimizer)
-    with Checkpoints(store.path / "checkpoints") as checkpoints:
-        if checkpoints.latest_step() is not None:
-            train_state = checkpoints.restore(train_state)
-        store.rewind_log(int(train_state.step))
-        for epoch in training.fit(
-            train_state, setup.step, setup.feed, setup.num_steps, setup.learning_rate
-        ):
-            train_state = epoch.state
-            test = setup.evaluate(train_state.params, train_state.state)
-            log_epoch(store, epoch, epoch.loss, epoch.accuracy, test)
-            report(epoch, test)
-            if follow is not None:
-                store.log(epoch.step, epoch.epoch, follow(train_state.params, train_state.state))
-            number = round(epoch.epoch)
-            if number % config.train.checkpoint_every == 0 or epoch.step == setup.num_steps:
-                checkpoints.save(epoch.step, train_state)
-    return train_state
-
-
-def report(epoch: training.Epoch, test: dict[str, float]) -> None:
-    """Print one epoch."""
-    print(
-        f"epoch {epoch.epoch:g}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.4f}, "
-        f"{in_words(test)}, {epoch.images_per_second:.0f} images/s",
-        flush=True,
-    )
-
-
-def in_words(test: dict[str, float]) -> str:
-    """What a network is judged by: its mean IoU, or else its accuracy."""
-    name = "miou" if "miou" in test else "accuracy"
-    return f"test {name} {test[name]:.4f}"
-
-
-def finish(setup: factories.Training, store: Store, final: training.TrainState) -> None:
+def finish(store: Store, numbers: dict[str, Any]) -> None:
     """Write and print the final numbers."""
-    numbers = final_numbers(store, final, setup.evaluate)
     store.finish(numbers)
     print(f"{store.path}: {in_words({k.removeprefix('test/'): v for k, v in numbers.items()})}")
 

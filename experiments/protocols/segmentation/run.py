@@ -11,11 +11,16 @@ from experiments import factories
 from experiments.config.options import require
 from experiments.errors import UserError
 from experiments.protocols.prune_and_train.config import PruneAndTrain
-from experiments.protocols.prune_and_train.run import draw_figures, finish, run_stages
-from experiments.protocols.prune_and_train.setup import Setup, make_setup
+from experiments.protocols.prune_and_train.run import (
+    draw_figures,
+    finish,
+    initialise,
+    make_setup,
+    run_stages,
+)
 from experiments.store import Store
-from ntk_prune import data, training
-from ntk_prune.rng import stream
+from ntk_prune import data
+from ntk_prune.types import Model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,23 +44,19 @@ class Segmentation(PruneAndTrain):
 def segmentation(config: Segmentation, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
     setup = make_setup(config)
-    if not isinstance(setup.dataset, data.Stream):
+    dataset = setup.recipe.dataset
+    if not isinstance(dataset, data.Stream):
         raise UserError(f"data: the pixels of {config.data.name} have no labels; try voc2012")
-    key = stream(config.seed, "init")
-    params, state = factories.initialise(config.model, key, setup.model, setup.example)
+    params, state = initialise(config, setup.recipe)
     with store.claimed():
-        final = run_stages(config, setup, store, params, state)
+        numbers = run_stages(config, setup, store, params, state)
         draw_figures(store)
-        draw_predictions(config, setup, setup.dataset, store, final)
-        finish(setup.training, store, final)
+        draw_predictions(config, setup.recipe.model, dataset, store)
+        finish(store, numbers)
 
 
 def draw_predictions(
-    config: Segmentation,
-    setup: Setup,
-    dataset: data.Stream,
-    store: Store,
-    final: training.TrainState,
+    config: Segmentation, model: Model, dataset: data.Stream, store: Store
 ) -> None:
     """``predictions.png``: the first test images, their labels, what the network says."""
     from experiments.plotting.saving import save
@@ -63,8 +64,9 @@ def draw_predictions(
 
     x, y, _ = next(iter(dataset.test_batches(config.pictures)))
     inputs = factories.inputs(config.data, dataset)(jnp.asarray(x))
-    logits, _ = jax.jit(setup.model.apply, static_argnames="train")(
-        final.params, final.state, inputs, train=False
+    final = store.load("params_final")
+    logits, _ = jax.jit(model.apply, static_argnames="train")(
+        final["params"], final.get("state", {}), inputs, train=False
     )
     predicted = np.asarray(logits.argmax(-1))
     figure = figures.predictions(x, y, predicted, dataset.classes, dataset.name)

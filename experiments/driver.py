@@ -1,0 +1,240 @@
+"""The only code that trains: networks of one recipe, several as one program or one by one.
+
+The directory of a network holds ``mask``, ``metrics.jsonl``, the states that are kept,
+``params_final`` and, at the very end, ``DONE``. What trains together shares its checkpoints, which
+are removed at the end.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.factories import Program, Recipe
+from experiments.metrics import final_numbers, in_words, log_epoch, log_test
+from experiments.store import Store
+from ntk_prune import training
+from ntk_prune.checkpoint import Checkpoints
+from ntk_prune.training import TrainState
+from ntk_prune.types import Mask
+
+Observer = Callable[[TrainState], dict[str, float]]
+"""Numbers by name of a network at the start and after every epoch, for its ``metrics.jsonl``."""
+
+Keep = Mapping[str, int | Literal["start"]]
+"""The names under which the whole state is written, and the steps after which it is."""
+
+
+class TrainingJob(NamedTuple):
+    """One network to train.
+
+    Attributes:
+        store: Its directory.
+        seed: Of the order and augmentation of its data: jobs with one seed see the same batches.
+        start: Makes the state that it starts from, mask included; called where it is not trained.
+        observers: What is measured of it along the way.
+    """
+
+    store: Store
+    seed: int
+    start: Callable[[], TrainState]
+    observers: Sequence[Observer] = ()
+
+
+def train_all(
+    recipe: Recipe,
+    jobs: Sequence[TrainingJob],
+    store: Store,
+    stage: str,
+    keep: Keep | None = None,
+    until: int | None = None,
+) -> None:
+    """Train what is not trained yet, as many networks at once as the recipe says, up to ``DONE``.
+
+    Args:
+        recipe: How they are trained.
+        jobs: In any order; those that train together are neighbours and start at one step.
+        store: Has the checkpoints while something trains.
+        stage: What is trained, unique within ``store``.
+        keep: The states to write.
+        until: The step to stop at; None for the end of the recipe.
+    """
+    checkpoints = store.path / "checkpoints" / stage
+    for first in range(0, len(jobs), recipe.at_once):
+        together = jobs[first : first + recipe.at_once]
+        if not all(job.store.has("DONE") for job in together):
+            _train_together(recipe, together, checkpoints / str(first), keep or {}, until)
+            for job in together:
+                job.store.finish(_numbers(job))
+    _remove(checkpoints)
+
+
+def train_one(recipe: Recipe, job: TrainingJob) -> dict[str, Any]:
+    """Train one network unless it is trained. Returns the numbers for its ``DONE``, which is left
+    to the caller: a run may draw its figures before."""
+    checkpoints = job.store.path / "checkpoints" / "training"
+    _train_together(recipe, [job], checkpoints, {})
+    _remove(checkpoints)
+    return _numbers(job)
+
+
+def _numbers(job: TrainingJob) -> dict[str, Any]:
+    return final_numbers(job.store, job.store.load("params_final")["params"])
+
+
+def _remove(checkpoints: Path) -> None:
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    with contextlib.suppress(OSError):  # there are those of other trainings, or none
+        checkpoints.parent.rmdir()
+
+
+def save_state(store: Store, name: str, state: TrainState) -> None:
+    """Write a whole training state but for its mask: it can be gone on with, bit for bit."""
+    moments = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(state.opt_state))}
+    parts = {"step": state.step, "params": state.params, "state": state.state}
+    store.save(name, {**parts, "optimizer": moments})
+
+
+def load_state(
+    store: Store, name: str, mask: Mask, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """The state that ``save_state`` wrote, with its mask and for its optimiser."""
+    saved = store.load(name)
+    moments = saved.get("optimizer", {})
+    structure = jax.tree.structure(jax.eval_shape(optimizer.init, saved["params"]))
+    leaves = [moments[str(i)] for i in range(len(moments))]
+    return TrainState(
+        jnp.asarray(saved["step"]),
+        saved["params"],
+        saved.get("state", {}),
+        jax.tree.unflatten(structure, leaves),
+        mask,
+    )
+
+
+def _train_together(
+    recipe: Recipe,
+    jobs: Sequence[TrainingJob],
+    directory: Path,
+    keep: Keep,
+    until: int | None = None,
+) -> None:
+    """Train one group to its ``params_final``, from where an earlier, killed run stopped."""
+    if all(job.store.has("params_final.safetensors") for job in jobs):
+        return
+    program = recipe.program(tuple(job.seed for job in jobs))
+    starts = [job.start() for job in jobs]
+    first = _common_step(starts)
+    keep_at = {name: first if step == "start" else step for name, step in keep.items()}
+    end = recipe.num_steps if until is None else until
+    stops = sorted({end, *(step for step in keep_at.values() if first < step < end)})
+    state = _together(starts)
+    for job, start in zip(jobs, starts, strict=True):
+        _prepare(job, start, keep_at)
+    with Checkpoints(directory) as checkpoints:
+        if checkpoints.latest_step() is not None:
+            state = checkpoints.restore(state)
+        for job, start in zip(jobs, starts, strict=True):
+            job.store.rewind_log(int(np.ravel(state.step)[0]))
+            _record_start(recipe, job, start)
+        for epoch in _epochs(recipe, program, state, stops):
+            state = epoch.state
+            _record_epoch(recipe, jobs, epoch, keep_at)
+            number = round(epoch.epoch)
+            if number % recipe.config.train.checkpoint_every == 0 or epoch.step == end:
+                checkpoints.save(epoch.step, state)
+    for job, final in zip(jobs, _apart(state, jobs), strict=True):
+        job.store.save("params_final", {"params": final.params, "state": final.state})
+
+
+def _common_step(starts: Sequence[TrainState]) -> int:
+    """The step at which all start. ValueError if there are several."""
+    steps = {int(start.step) for start in starts}
+    if len(steps) > 1:
+        raise ValueError(f"networks that train together start at one step, not at {sorted(steps)}")
+    return steps.pop()
+
+
+def _together(states: Sequence[TrainState]) -> TrainState:
+    """The states with one more axis in front; one alone as it is."""
+    if len(states) == 1:
+        return states[0]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+def _apart(state: TrainState, jobs: Sequence[TrainingJob]) -> Iterator[TrainState]:
+    """The states that ``_together`` put together, one after another."""
+    if len(jobs) == 1:
+        yield state
+    else:
+        yield from (_take(state, r) for r in range(len(jobs)))
+
+
+@jax.jit
+def _take(state: TrainState, r: int) -> TrainState:
+    return jax.tree.map(lambda leaf: leaf[r], state)
+
+
+def _epochs(
+    recipe: Recipe, program: Program, state: TrainState, stops: Sequence[int]
+) -> Iterator[training.Epoch]:
+    """Every epoch to the last of the steps ``stops``, cut in two at the others."""
+    for stop in stops:
+        for epoch in training.fit(state, program.step, program.feed, stop, recipe.learning_rate):
+            state = epoch.state
+            yield epoch
+
+
+def _prepare(job: TrainingJob, start: TrainState, keep_at: Mapping[str, int]) -> None:
+    if not job.store.has("mask.safetensors"):
+        job.store.save("mask", start.mask)
+    _keep(job.store, keep_at, start)
+
+
+def _keep(store: Store, keep_at: Mapping[str, int], state: TrainState) -> None:
+    for name, step in keep_at.items():
+        if step == int(state.step):
+            save_state(store, name, state)
+
+
+def _record_start(recipe: Recipe, job: TrainingJob, start: TrainState) -> None:
+    """Log what is measured of a network before its training, unless that is logged: networks are
+    compared by when they learn. The test comes last, and stands for the whole record."""
+    if job.store.logged("test/accuracy"):
+        return
+    job.store.drop_log()
+    step = int(start.step)
+    epoch = step / recipe.steps_per_epoch
+    for observe in job.observers:
+        job.store.log(step, epoch, observe(start))
+    log_test(job.store, step, epoch, recipe.evaluate(start.params, start.state))
+
+
+def _record_epoch(
+    recipe: Recipe, jobs: Sequence[TrainingJob], epoch: training.Epoch, keep_at: Mapping[str, int]
+) -> None:
+    """Log what every network learnt in an epoch and what is measured of it."""
+    losses, accuracies = (np.atleast_1d(v).tolist() for v in (epoch.loss, epoch.accuracy))
+    for r, (job, state) in enumerate(zip(jobs, _apart(epoch.state, jobs), strict=True)):
+        _keep(job.store, keep_at, state)
+        test = recipe.evaluate(state.params, state.state)
+        log_epoch(job.store, epoch, losses[r], accuracies[r], test, networks=len(jobs))
+        if len(jobs) == 1:
+            print_epoch(epoch, test)
+        for observe in job.observers:
+            job.store.log(epoch.step, epoch.epoch, observe(state))
+
+
+def print_epoch(epoch: training.Epoch, test: dict[str, float]) -> None:
+    """Print what one network learnt in an epoch."""
+    print(
+        f"epoch {epoch.epoch:g}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.4f}, "
+        f"{in_words(test)}, {epoch.images_per_second:.0f} images/s",
+        flush=True,
+    )

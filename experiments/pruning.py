@@ -1,0 +1,70 @@
+"""A mask in its directory, with the table of what it keeps."""
+
+from typing import Any
+
+from experiments import factories
+from experiments.store import Store
+from ntk_prune import masks
+from ntk_prune.pruners import PruneInfo
+from ntk_prune.types import Mask
+
+
+def write_mask(
+    store: Store,
+    recipe: factories.Recipe,
+    mask: Mask,
+    info: PruneInfo | None,
+    seconds: float,
+    **about: Any,
+) -> dict[str, Any]:
+    """Write ``pruning.json`` and, at the end, ``mask``. Returns the table.
+
+    Args:
+        store: The directory.
+        recipe: Of the network.
+        mask: Its mask.
+        info: Of the pruning; None for a dense network.
+        seconds: How long the pruning took.
+        about: Stands before the numbers, such as the method.
+    """
+    order = factories.layers_by_depth(recipe.model, recipe.example)
+    table = {**about, **layer_table(mask, info, order)}
+    store.write_json("pruning.json", table)
+    store.log(0, 0.0, {"prune_seconds": seconds}, file="timing")
+    store.save("mask", mask)
+    return table
+
+
+def layer_table(mask: Mask, info: PruneInfo | None, order: list[str]) -> dict[str, Any]:
+    """Kept and total weights, of all and of every layer in ``order``, and the rounds."""
+    by_name = dict(masks.leaves(mask))
+    layers = [
+        {
+            "name": name,
+            "shape": list(by_name[name].shape),
+            "kept": int(by_name[name].sum()),
+            "total": int(by_name[name].size),
+        }
+        for name in order
+    ]
+    rounds = () if info is None else info.rounds
+    return {
+        "kept": sum(layer["kept"] for layer in layers),
+        "total": sum(layer["total"] for layer in layers),
+        "rounds": [
+            {"round": r.round, "density": r.density, "kept": r.kept, "quantiles": r.quantiles}
+            for r in rounds
+        ],
+        "layers": layers,
+        "collapsed": [layer["name"] for layer in layers if layer["kept"] == 0],
+    }
+
+
+def print_table(table: dict[str, Any]) -> None:
+    """Kept and total weights of every layer, on stdout."""
+    width = max(len(layer["name"]) for layer in table["layers"])
+    rows = [*table["layers"], {"name": "all", "kept": table["kept"], "total": table["total"]}]
+    print(f"{table['method']}: weights kept per layer")
+    for row in rows:
+        share = f"{row['kept'] / row['total']:8.2%}"
+        print(f"  {row['name']:<{width}} {row['kept']:>10,} / {row['total']:>10,} {share}")
