@@ -37,27 +37,9 @@ ALLOWED = {
     "inertial": CORE | {"ntk", "landscape", "linalg", "training"},
 }
 # Each module or package of experiments may import the ones before it.
-EXPERIMENTS = (
-    "errors",
-    "presentation",
-    "plotting",
-    "references",
-    "runs",
-    "config",
-    "cli",
-    "store",
-    "metrics",
-    "factories",
-    "observers",
-    "driver",
-    "pruning",
-    "comparison",
-    "trained",
-    "protocols",
-    "report",
-    "run",
-    "measure",
-)
+EXPERIMENTS = ("errors", "presentation", "plotting", "references", "runs", "config", "store",
+               "metrics", "factories", "driver", "pruning", "observers", "comparison", "trained",
+               "protocols", "report", "cli", "run", "measure")  # fmt: skip
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}
 HEAVY = {"tensorflow", "tensorflow_datasets", "neural_tangents", "matplotlib", "pandas", "torch",
          "sklearn", "orbax", "grain"}  # fmt: skip

@@ -219,12 +219,16 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What every experiment has."""
+    """What every experiment has.
+
+    All that is random in a run comes from its seed. Replicate ``r`` of networks that are trained is
+    the network of ``seed + r``. What is drawn several times for one mean comes from the one seed.
+    """
 
     protocol: ClassVar[str]
 
     seed: int = 0
-    """Seed of all random streams; one seed is one replicate."""
+    """Seed of all random streams, that of replicate 0."""
 
     def __post_init__(self):
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2^32 - 1")
@@ -232,7 +236,7 @@ class Experiment:
 
 @dataclasses.dataclass(frozen=True)
 class Replicated(Experiment):
-    """What experiments on several networks share; replicate ``r`` has the seed ``seed + r``."""
+    """What experiments on several networks share."""
 
     model: ModelConfig = ModelConfig()
     """The network."""
@@ -241,7 +245,7 @@ class Replicated(Experiment):
     train: TrainConfig = TrainConfig()
     """The training."""
     replicates: int = 1
-    """Networks that differ in every random stream: the seeds from seed on."""
+    """Networks that differ in every random stream: those of seed, seed + 1 and so on."""
     at_once: int | None = None
     """Networks trained as one program; None: all replicates of a level, but one where a CPU would
     have to map convolutions."""

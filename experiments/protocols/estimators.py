@@ -50,7 +50,7 @@ class Estimators(Experiment):
     num_examples: int = 100
     """Random inputs per draw."""
     replicates: int = 3
-    """Independent repetitions."""
+    """Independent repetitions, all drawn from the one seed, for a mean and its interval."""
 
     def __post_init__(self):
         super().__post_init__()

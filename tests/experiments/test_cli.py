@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments import cli, run
-from experiments.config import DataConfig, PruneConfig, TrainConfig
+from experiments.config import DataConfig, PruneConfig, TrainConfig, loading
 from experiments.config.options import make_options
 from experiments.errors import UserError
 from ntk_prune.pruners import PRUNERS
@@ -23,7 +23,7 @@ def parse(*words):
 
 @pytest.mark.parametrize("source", CONFIGS)
 def test_every_config_has_a_default_and_a_smoke_preset(source):
-    assert cli.load(source).protocol == cli.load(f"{source}:smoke").protocol
+    assert loading.load(source).protocol == loading.load(f"{source}:smoke").protocol
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_help_lists_every_field_with_its_meaning(capsys):
         cli.parse(["--config", CONFIG, "--help"])
     assert exit_.value.code in (0, None)
     text = capsys.readouterr().out
-    for name in cli.field_names(cli.load(CONFIG)):
+    for name in loading.field_names(loading.load(CONFIG)):
         assert f"--config.{name} " in text, name
     for part in (
         "Kept fraction of the prunable weights",

@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import cli
+from experiments.config import loading
 from experiments.errors import UserError
 from experiments.store import Store, differences
 
-CONFIG = cli.load("configs/snip_resnet20.py:smoke")
-OTHER = cli.override(CONFIG, {"prune.density": "0.5", "train.batch_size": "32"})
+CONFIG = loading.load("configs/snip_resnet20.py:smoke")
+OTHER = loading.override(CONFIG, {"prune.density": "0.5", "train.batch_size": "32"})
 
 
 def test_files_round_trip(tmp_path):
@@ -43,13 +43,13 @@ def test_another_protocol_is_the_only_difference_that_is_shown(tmp_path):
         pass
     message = r"another config \(protocol: 'prune_and_train' there, 'train' now\)"
     with pytest.raises(UserError, match=message):
-        _ = Store(tmp_path, cli.load("configs/train_lenet_digits.py")).done
+        _ = Store(tmp_path, loading.load("configs/train_lenet_digits.py")).done
 
 
 def test_a_second_process_is_refused(tmp_path):
     code = (
-        "import sys; from experiments import cli; from experiments.store import Store\n"
-        "config = cli.load('configs/snip_resnet20.py:smoke')\n"
+        "import sys; from experiments.config import loading; from experiments.store import Store\n"
+        "config = loading.load('configs/snip_resnet20.py:smoke')\n"
         "try:\n"
         "    with Store(sys.argv[1], config).claimed(): print('taken')\n"
         "except Exception as error: print(type(error).__name__, error)"

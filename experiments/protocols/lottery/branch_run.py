@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from experiments import cli
-from experiments.config import from_dict, to_dict
+from experiments.config import from_dict, loading, to_dict
 from experiments.errors import UserError, user_errors
 from experiments.factories import Recipe
 from experiments.protocols.lottery.branching import Runner, planned
@@ -31,7 +30,7 @@ def lottery_branch(config: LotteryBranch, store: Store) -> None:
 
 def make_parent(config: LotteryBranch, store: Store) -> None:
     """Run the recipe of the parent inside this run, as far as that is not done yet."""
-    made_by = cli.load(config.recipe)
+    made_by = loading.load(config.recipe)
     if not isinstance(made_by, Lottery):
         raise UserError(f"recipe: {config.recipe} is no lottery")
     inside = Store(store.path / "parent", made_by)

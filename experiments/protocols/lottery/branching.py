@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import cli, factories
+from experiments import factories
+from experiments.config import loading
 from experiments.config.options import make_options
 from experiments.driver import TrainingJob, train_all
 from experiments.errors import UserError, user_errors
@@ -57,7 +58,7 @@ def planned(
         late = branch.early is not None and recipe.steps(branch.early) > recipe.steps(end)
     if late:
         raise UserError(f"branch.options.step: {branch.early} comes after {end}, the end")
-    changed = cli.override(parent, config.changed())
+    changed = loading.override(parent, config.changed())
     if changed.replicates > parent.replicates:
         raise UserError(
             f"changes: {changed.replicates} replicates of a parent that has {parent.replicates}"
