@@ -6,8 +6,10 @@ Every file is written whole or not at all. ``DONE`` comes last.
 import contextlib
 import copy
 import fcntl
+import functools
 import importlib.metadata
 import json
+import operator
 import os
 import platform
 import subprocess
@@ -31,12 +33,13 @@ class Store:
     def __init__(self, path: Path, config: Experiment):
         self.path = Path(path)
         self.config = to_dict(config)
+        self._grows = config.grows
 
     @property
     def done(self) -> dict[str, Any] | None:
         """The final numbers, or None while unfinished. UserError if it is another run."""
-        self._check_config()
-        return self.read_json("DONE") if self.has("DONE") else None
+        has_grown = self._check_config()
+        return self.read_json("DONE") if self.has("DONE") and not has_grown else None
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
@@ -52,26 +55,37 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise UserError(f"{self.path} is in use by another process; wait for it") from None
-            self._check_config()
+            has_grown = self._check_config()
             for leftover in self.path.rglob(".*"):  # of an atomic write that was killed
                 if leftover.suffix[1:].isdecimal():
                     leftover.unlink()
             if not self.has("config.json"):
                 self.write_json("env.json", environment())
                 self.write_json("config.json", self.config)
+            elif has_grown:
+                (self.path / "DONE").unlink(missing_ok=True)
+                self.write_json("config.json", self.config)
             yield
 
-    def _check_config(self) -> None:
+    def _check_config(self) -> bool:
+        """Whether the config is that of the directory with more in the fields that may grow.
+
+        UserError for any other difference.
+        """
         if not self.has("config.json"):
-            return
-        changes = differences(self.read_json("config.json"), self.config)
+            return False
+        stored = self.read_json("config.json")
+        grown = [name for name in self._grows if _contains(self.config, stored, name)]
+        changes = differences(stored, self.config)
+        others = [c for c in changes if c.partition(": ")[0] not in grown]
         # Of another protocol everything differs, which would say nothing.
-        changes = [c for c in changes if c.startswith("protocol: ")] or changes
-        if changes:
+        others = [c for c in others if c.startswith("protocol: ")] or others
+        if others:
             raise UserError(
-                f"{self.path} holds another config ({'; '.join(changes)}); "
+                f"{self.path} holds another config ({'; '.join(others)}); "
                 "choose another --workdir or remove it"
             )
+        return bool(changes)
 
     def within(self, name: str) -> "Store":
         """The files of a part of this run, in a subdirectory of it."""
@@ -140,15 +154,28 @@ class Store:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Readable differences of two nested dicts: ``prune.density: 0.1 -> 0.2``."""
-    found = []
+    """Readable differences of two nested dicts: ``prune.density: 0.1 there, 0.2 now``."""
+    changes = []
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{key}.")
+            changes += differences(a, b, f"{prefix}{key}.")
         elif a != b:
-            found.append(f"{prefix}{key}: {a!r} there, {b!r} now")
-    return found
+            changes.append(f"{prefix}{key}: {a!r} there, {b!r} now")
+    return changes
+
+
+def _contains(new: dict[str, Any], old: dict[str, Any], name: str) -> bool:
+    """Whether the dotted field is in both, a list with all of the old one, or no smaller number."""
+    try:
+        a, b = (_field(plain, name) for plain in (old, new))
+        return set(b) >= set(a) if isinstance(b, list) else b >= a
+    except (KeyError, TypeError):
+        return False
+
+
+def _field(plain: dict[str, Any], name: str) -> Any:
+    return functools.reduce(operator.getitem, name.split("."), plain)
 
 
 def environment() -> dict[str, Any]:

@@ -6,6 +6,7 @@ model are not declared again: their classes are made from the factories' signatu
 
 from experiments.config.loading import from_dict, to_dict
 from experiments.config.sections import (
+    CriterionConfig,
     DataConfig,
     Experiment,
     ModelConfig,
@@ -17,6 +18,7 @@ from experiments.config.sections import (
 )
 
 __all__ = [
+    "CriterionConfig",
     "DataConfig",
     "Experiment",
     "ModelConfig",

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import io
@@ -149,9 +150,13 @@ def nearest_name(wrong: str, valid: list[str]) -> str:
 
 
 def default_workdir(config: Experiment, source: str) -> Path:
-    """``runs/<config>[-preset]/<hash of the config without its seed>/seed_<seed>``."""
+    """``runs/<config>[-preset]/<hash of the config>/seed_<seed>``; fields that may grow, and the
+    seed, do not enter the hash."""
     plain = to_dict(config)
     seed = plain.pop("seed")
+    for name in config.grows:
+        *parents, leaf = name.split(".")
+        functools.reduce(lambda section, parent: section[parent], parents, plain).pop(leaf)
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
     file, _, preset = source.partition(":")
     name = Path(file).stem + (f"-{preset}" if preset else "")

@@ -66,20 +66,16 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class PruneConfig(FactoryChoice):
-    """What is pruned before training, by which criterion, on which examples."""
+class CriterionConfig(FactoryChoice):
+    """A criterion that prunes, and the examples that it sees."""
 
-    registry: ClassVar = {"none": None, **PRUNERS}
+    registry: ClassVar = PRUNERS
     section: ClassVar = "prune"
 
-    name: str = "ntksap"
-    """The criterion, or none for the dense network."""
+    name: str = "magnitude"
+    """The criterion."""
     options: Options = DEFAULTS
     """Arguments of the criterion."""
-    density: float = 0.107374
-    """Kept fraction of the prunable weights, in (0, 1]."""
-    control: Literal["none", "shuffle", "reinit", "invert"] = "none"
-    """Sanity check: shuffle the mask within layers, train other weights, or keep the lowest."""
     num_examples: int = 100
     """Training images that the criterion sees (NTK-SAP takes only their number and shape)."""
     batch_size: int = 100
@@ -89,21 +85,34 @@ class PruneConfig(FactoryChoice):
 
     def __post_init__(self):
         self._validate_choice()
-        require(0 < self.density <= 1, "prune.density", self.density, "a number in (0, 1]")
-        check_batches("prune", self.num_examples, self.batch_size)
-
-
-def check_batches(section: str, num_examples: int, batch_size: int) -> None:
-    """ValueError unless the examples of a criterion fill batches of that size."""
-    require(batch_size >= 1, f"{section}.batch_size", batch_size, "at least 1")
-    require(
-        num_examples >= 1 and num_examples % batch_size == 0, f"{section}.num_examples",
-        num_examples, f"a positive multiple of {section}.batch_size ({batch_size})",
-    )  # fmt: skip
+        require(self.batch_size >= 1, f"{self.section}.batch_size", self.batch_size, "at least 1")
+        require(
+            self.num_examples >= 1 and self.num_examples % self.batch_size == 0,
+            f"{self.section}.num_examples", self.num_examples,
+            f"a positive multiple of {self.section}.batch_size ({self.batch_size})",
+        )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
-class StrategyConfig(FactoryChoice):
+class PruneConfig(CriterionConfig):
+    """What is pruned before training, by which criterion, on which examples."""
+
+    registry: ClassVar = {"none": None, **PRUNERS}
+
+    name: str = "ntksap"
+    """The criterion, or none for the dense network."""
+    density: float = 0.107374
+    """Kept fraction of the prunable weights, in (0, 1]."""
+    control: Literal["none", "shuffle", "reinit", "invert"] = "none"
+    """Sanity check: shuffle the mask within layers, train other weights, or keep the lowest."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(0 < self.density <= 1, "prune.density", self.density, "a number in (0, 1]")
+
+
+@dataclasses.dataclass(frozen=True)
+class StrategyConfig(CriterionConfig):
     """What a level removes, by which criterion, on which weights and examples."""
 
     registry: ClassVar = STRATEGIES
@@ -112,23 +121,14 @@ class StrategyConfig(FactoryChoice):
     name: str = "sparse_global"
     """sparse_global (magnitude), sparse_layerwise, random_global, random_rescale_global, or a
     criterion such as snip, synflow or ntksap."""
-    options: Options = DEFAULTS
-    """Arguments of the criterion."""
     fraction: float = 0.2
     """Share of the surviving weights that every level removes, in (0, 1)."""
     weights: Literal["trained", "rewound"] = "trained"
     """What the criterion looks at: the level before after its training, or before it."""
-    num_examples: int = 100
-    """Training images that the criterion sees, the same at every level."""
-    batch_size: int = 100
-    """Images per batch of the criterion; divides num_examples."""
-    balanced: bool = False
-    """Take the same number of images from every class."""
 
     def __post_init__(self):
-        self._validate_choice()
+        super().__post_init__()
         require(0 < self.fraction < 1, "strategy.fraction", self.fraction, "a number in (0, 1)")
-        check_batches("strategy", self.num_examples, self.batch_size)
 
 
 def parse_duration(text: str, field: str = "duration") -> tuple[float, str]:
@@ -226,6 +226,8 @@ class Experiment:
     """
 
     protocol: ClassVar[str]
+    grows: ClassVar[tuple[str, ...]] = ()
+    """Fields that may become longer or larger in a directory that has begun, dotted."""
 
     seed: int = 0
     """Seed of all random streams, that of replicate 0."""

@@ -18,7 +18,7 @@ from experiments.factories.network import (
     make_model,
     make_pruner,
 )
-from experiments.factories.recipe import Program, Recipe, Trainable
+from experiments.factories.recipe import Program, Recipe, Trainable, choose_at_once
 from experiments.factories.training import Seeds, make_feed
 from ntk_prune.masks import layers_by_depth
 
@@ -29,6 +29,7 @@ __all__ = [
     "Seeds",
     "Trainable",
     "check_paths",
+    "choose_at_once",
     "example",
     "in_order",
     "initialise",

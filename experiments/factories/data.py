@@ -6,7 +6,7 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config import DataConfig, PruneConfig, StrategyConfig
+from experiments.config import CriterionConfig, DataConfig
 from experiments.config.options import choice
 from experiments.errors import user_errors
 from ntk_prune import data, training
@@ -86,9 +86,7 @@ def preparation(images: DataConfig, dataset: Data) -> training.Prepare:
     return prepare
 
 
-def score_batches(
-    config: PruneConfig | StrategyConfig, images: DataConfig, seed: int, dataset: Data
-) -> Batch:
+def score_batches(config: CriterionConfig, images: DataConfig, seed: int, dataset: Data) -> Batch:
     """The normalised training images, not augmented, that the criterion sees."""
     with user_errors(config.section):
         return data.score_batches(

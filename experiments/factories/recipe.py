@@ -43,6 +43,15 @@ class Program(NamedTuple):
     feed: training.Feed
 
 
+def choose_at_once(params: Params, number: int, most: int = 256) -> int:
+    """How many of ``number`` networks train best as one program, at most ``most``.
+
+    All; but XLA's CPU backend maps convolutions several times slower than it runs them one by one.
+    """
+    convolutional = any(kernel.ndim == 4 for _, kernel in masks.leaves(params))
+    return 1 if convolutional and jax.default_backend() == "cpu" else min(number, most)
+
+
 class Recipe:
     """Data, network, optimiser and training step of a config.
 
@@ -74,14 +83,9 @@ class Recipe:
         self._steps_by_size: dict[int, training.Distributed] = {}
 
     def _default_at_once(self) -> int:
-        """All replicates of a level; but XLA's CPU backend maps convolutions several times slower
-        than it runs them one by one."""
         if not isinstance(self.config, Replicated):
             return 1
-        if self.config.at_once is not None:
-            return self.config.at_once
-        convolutional = any(kernel.ndim == 4 for _, kernel in masks.leaves(self.shapes[0]))
-        return 1 if convolutional and jax.default_backend() == "cpu" else self.config.replicates
+        return self.config.at_once or choose_at_once(self.shapes[0], self.config.replicates)
 
     @functools.cached_property
     def shapes(self) -> tuple[Params, State]:
