@@ -124,6 +124,8 @@ def architecture(
             f"{name} has no analytic kernel: {NO_KERNEL[name]} has none; use mlp or convnet,"
             " or the empirical kernel"
         )
+    if options.pop("batch_norm", False):
+        raise ValueError(f"{name} with batch norm has no analytic kernel: take batch_norm=False")
     options = {key: value for key, value in options.items() if key not in ("bias", "dtype")}
     common = {"num_outputs": options.pop("num_classes", 10), "W_std": W_std, "b_std": b_std}
     match name:

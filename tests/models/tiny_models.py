@@ -26,6 +26,7 @@ from ntk_prune.models import (
 TINY = {
     "mlp": (mlp((8, 6), 5), (6, 6, 1)),
     "convnet": (MODELS["convnet"]((4, 6), (1, 2), 5), (6, 6, 3)),
+    "mlp_bn": (mlp((8, 6), 5, batch_norm=True), (6, 6, 1)),
     "lenet_300_100": (MODELS["lenet_300_100"](5), (6, 6, 1)),
     "lenet5": (lenet5(5), (12, 12, 1)),
     "resnet": (resnet(8, 4, 5), (8, 8, 3)),

@@ -165,6 +165,10 @@ def test_precision_is_jax_default(x64):
         (lambda: infinite_width.architecture("lenet5"), "lenet5 .* max pooling has none"),
         (lambda: infinite_width.architecture("vgg"), "batch norm and max pooling has none"),
         (
+            lambda: infinite_width.architecture("mlp", batch_norm=True),
+            "mlp with batch norm has no analytic kernel",
+        ),
+        (
             lambda: infinite_width.architecture("mlp", activation="softmax"),
             "for activation 'softmax'",
         ),
