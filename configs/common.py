@@ -9,7 +9,7 @@ import dataclasses
 from typing import Any
 
 from experiments.config import DataConfig, ModelConfig, PruneConfig, TrainConfig
-from experiments.config.options import make_options, nearest
+from experiments.config.options import Options, make_options, nearest
 from experiments.protocols.lottery.config import Lottery
 from experiments.protocols.prune_and_train.config import PruneAndTrain
 from ntk_prune.models import MODELS
@@ -40,6 +40,11 @@ def pruning(
         batch_size=batch_size,
         balanced=balanced,
     )
+
+
+def magnitude(scope: str, exclude: tuple[str, ...] = ()) -> Options:
+    """The options of magnitude pruning: how layers share the weights, modules left whole."""
+    return make_options(PRUNERS["magnitude"], {"scope": scope, "exclude": exclude})
 
 
 def px(density: float, num_classes: int, batch_size: int) -> PruneConfig:

@@ -47,7 +47,7 @@ def load(path: Path) -> Trained:
             path=path,
             model=from_dict(ModelConfig, plain["model"]),
             data=from_dict(DataConfig, plain["data"]),
-            loss=plain.get("train", {}).get("loss", "cross_entropy"),
+            loss=plain.get("train", plain.get("retrain", {})).get("loss", "cross_entropy"),
             params=masks.apply(params, mask),
             state=saved.get("state", {}),
             mask=mask,

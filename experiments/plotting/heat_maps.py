@@ -41,7 +41,7 @@ def heat_map(
     for cell in np.ndindex(shape):
         if n[cell]:
             text = _text(mean.item(cell), half_width.item(cell), n.item(cell), digits)
-            _write(ax, cell, text, image)
+            write(ax, cell, text, image)
         else:
             _hatch(ax, cell)
     return image
@@ -52,8 +52,8 @@ def _text(mean: float, half_width: float, n: int, digits: int) -> str:
     return f"{mean:.{digits}f}{interval}\nn = {n}"
 
 
-def _write(ax: "Axes", cell: tuple[int, ...], text: str, image: Any) -> None:
-    """Black on light cells and white on dark ones."""
+def write(ax: "Axes", cell: tuple[int, ...], text: str, image: Any) -> None:
+    """``text`` in a cell of ``image``, black on light cells and white on dark ones."""
     red, green, blue, _ = image.to_rgba(image.get_array()[cell])
     dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
     row, column = cell

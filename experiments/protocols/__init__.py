@@ -14,6 +14,9 @@ from experiments.protocols.random_pruning.config import RandomPruning
 from experiments.protocols.random_pruning.run import ntk_theory
 from experiments.protocols.segmentation.run import Segmentation, segmentation
 from experiments.protocols.spectrum import Spectrum, costs, spectrum
+from experiments.protocols.three_regime import show_grids
+from experiments.protocols.three_regime.config import ThreeRegime
+from experiments.protocols.three_regime.run import three_regime
 from experiments.protocols.train import Train, train
 from experiments.protocols.transfer import Transfer, transfer
 
@@ -27,5 +30,6 @@ PROTOCOLS: dict[str, Protocol] = {
     "segmentation": Protocol(Segmentation, segmentation, figures=show_trained),
     "estimators": Protocol(Estimators, estimators),
     "kernel_prediction": Protocol(KernelPrediction, kernel_prediction),
+    "three_regime": Protocol(ThreeRegime, three_regime, figures=show_grids),
     "spectrum": Protocol(Spectrum, spectrum, costs),
 }

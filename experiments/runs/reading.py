@@ -96,15 +96,15 @@ def _run_paths(directory: Path) -> Iterator[Path]:
 
 def read(path: Path) -> Run:
     """The run in ``path``; only its config must exist. UserError names a damaged file and line."""
-    done = _read_json(path / "DONE")
+    done = read_json(path / "DONE")
     return Run(
         path=path,
-        config=_read_json(path / "config.json") or {},
+        config=read_json(path / "config.json") or {},
         metrics=_read_records(path / "metrics.jsonl", done is not None),
         timing=_read_records(path / "timing.jsonl", done is not None),
         pruning=_read_pruning(path / "pruning.json"),
         spectrum=_read_spectrum(path / "spectrum.safetensors"),
-        env=_read_json(path / "env.json") or {},
+        env=read_json(path / "env.json") or {},
         done=done,
     )
 
@@ -133,7 +133,7 @@ def _require(value: dict, keys: tuple[str, ...], where: str) -> None:
         raise UserError(f"{where}: {', '.join(missing)} missing; is this file of another version?")
 
 
-def _read_json(file: Path) -> dict[str, Any] | None:
+def read_json(file: Path) -> dict[str, Any] | None:
     return _parse(_read_text(file), file) if file.exists() else None
 
 
@@ -151,7 +151,7 @@ def _read_records(file: Path, finished: bool) -> Frame:
 
 
 def _read_pruning(file: Path) -> dict[str, Any] | None:
-    pruning = _read_json(file)
+    pruning = read_json(file)
     if pruning is not None:
         _require(pruning, _PRUNING, str(file))
         for layer in pruning["layers"]:

@@ -1,0 +1,16 @@
+"""The three-regime model of pruning: temperature x load, connectivity, similarity."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from experiments.presentation import Presentation
+    from experiments.references import Reference
+    from experiments.runs import Run
+
+
+def show_grids(runs: "Sequence[Run]", published: "Sequence[Reference]") -> "Presentation":
+    """What the report shows of these runs together."""
+    from experiments.protocols.three_regime import presentation  # slow to import
+
+    return presentation.present(runs, published)

@@ -1,0 +1,215 @@
+"""The stages of the grid: dense networks, masks, retrainings, measures. Each is done once.
+
+dense/all/seed_0/                      one training; its states at the stopping epochs
+dense/batch_size_16/seed_0/            or one training for each temperature
+cells/<temperature>/<density>/dense_0/ mask, pruning.json
+    retrain_0/                         a retraining
+    pair_0_1.json                      what two retrainings are to each other
+"""
+
+import functools
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from experiments import factories
+from experiments.comparison import Comparison
+from experiments.driver import TrainingJob, train_all
+from experiments.errors import UserError, user_errors
+from experiments.protocols.three_regime.config import Stage, ThreeRegime, name_of
+from experiments.pruning import write_mask
+from experiments.store import Store
+from ntk_prune import masks, training
+from ntk_prune.losses import LOSSES
+from ntk_prune.pruners import PRUNERS, prune
+from ntk_prune.rng import derived, stream
+from ntk_prune.training import TrainState
+from ntk_prune.types import Batch, Mask, Params, State
+
+
+class Cell(NamedTuple):
+    """A mask of the grid: the temperature and seed of its dense network, and its density."""
+
+    temperature: float
+    density: float
+    dense_seed: int
+
+    @property
+    def folder(self) -> str:
+        """Where it lies in the run."""
+        names = name_of(self.temperature), name_of(self.density)
+        return f"cells/{'/'.join(names)}/dense_{self.dense_seed}"
+
+
+class TrainedNetwork(NamedTuple):
+    """A retrained network; ``params`` are multiplied by ``mask``."""
+
+    params: Params
+    state: State
+    mask: Mask
+
+
+class Grid:
+    """The networks of a config in a run directory, made where they are not yet.
+
+    UserError says what is missing or does not fit, before anything is written.
+    """
+
+    def __init__(self, config: ThreeRegime, store: Store):
+        self.config, self.store = config, store
+        self.retraining = self._recipe(config.retraining())
+        self.dense = {name: self._recipe(stage) for name, stage in config.dense_stages().items()}
+        self.pruner = PRUNERS[config.prune.name](**vars(config.prune.options))
+        with user_errors("prune"):
+            factories.check_paths(self.pruner, self.retraining.model, self.retraining.example)
+        with user_errors("measure"):
+            self.comparison = Comparison(
+                self.retraining.model,
+                self.retraining.dataset,
+                factories.inputs(config.data, self.retraining.dataset),
+                config.measure,
+                LOSSES[config.retrain.loss],
+            )
+        self._check_densities()
+
+    def _recipe(self, stage: Stage) -> factories.Recipe:
+        return factories.Recipe(stage, at_once=1)
+
+    def _check_densities(self) -> None:
+        """UserError for a density that keeps no weights."""
+        params, _ = self.retraining.shapes
+        which = masks.excluding(params, self.pruner.exclude)
+        total = sum(leaf.size for _, leaf in masks.leaves(params, which))
+        least = min(self.config.densities)
+        if round(least * total) == 0:
+            raise UserError(f"densities: {least:g} keeps none of the {total} prunable weights")
+
+    @functools.cached_property
+    def batches(self) -> Batch:
+        """What the criterion sees."""
+        c = self.config
+        return factories.score_batches(c.prune, c.data, c.seed, self.retraining.dataset)
+
+    def cells(self) -> Iterator[Cell]:
+        """All masks, from the hottest dense networks and the lowest density on."""
+        c = self.config
+        axes = c.temperature.from_hottest(), sorted(c.densities), range(c.dense_seeds)
+        return itertools.starmap(Cell, itertools.product(*axes))
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """The pairs of retrainings of one mask."""
+        return list(itertools.combinations(range(self.config.retrain_seeds), 2))
+
+    def train_dense(self) -> None:
+        """Train the dense networks, and keep their states at the temperatures."""
+        for name, recipe in self.dense.items():
+            keep = {_kept(t): recipe.steps(f"{name_of(t)}ep") for t in self._stopping_epochs()}
+            jobs = {
+                f"dense/{name}/seed_{seed}": TrainingJob(
+                    self.store.within(f"dense/{name}/seed_{seed}"),
+                    self.config.seed + seed,
+                    functools.partial(recipe.initial, self.config.seed + seed),
+                )
+                for seed in range(self.config.dense_seeds)
+            }
+            self._train(recipe, jobs, f"dense_{name}", keep)
+
+    def _stopping_epochs(self) -> tuple[float, ...]:
+        stopped = self.config.temperature.name == "stopping_epoch"
+        return self.config.temperature.from_hottest() if stopped else ()
+
+    def dense_folder(self, temperature: float, seed: int) -> Store:
+        """The directory of the dense network of a temperature."""
+        kind = self.config.temperature.name
+        name = "all" if kind == "stopping_epoch" else f"{kind}_{name_of(temperature)}"
+        return self.store.within(f"dense/{name}/seed_{seed}")
+
+    def dense_network(self, cell: Cell) -> tuple[Params, State]:
+        """The dense network that a cell prunes."""
+        part = self.dense_folder(cell.temperature, cell.dense_seed)
+        stopped = self.config.temperature.name == "stopping_epoch"
+        saved = part.load(_kept(cell.temperature) if stopped else "params_final")
+        return saved["params"], saved.get("state", {})
+
+    def prune(self) -> None:
+        """Find the masks of all cells."""
+        for cell in self.cells():
+            part = self.store.within(cell.folder)
+            if part.has("mask.safetensors"):
+                continue
+            began = time.perf_counter()
+            params, state = self.dense_network(cell)
+            mask, info = prune(
+                stream(self.config.seed + cell.dense_seed, "mask"),
+                self.pruner,
+                self.retraining.model,
+                params,
+                state,
+                masks.ones_like(params),
+                self.batches,
+                cell.density,
+            )
+            about = {"method": self.config.prune.name, "density": cell.density}
+            write_mask(part, self.retraining, mask, info, time.perf_counter() - began, **about)
+
+    def retrain(self) -> None:
+        """Retrain every mask with every retrain seed."""
+        jobs = {}
+        for r in range(self.config.retrain_seeds):
+            seed = derived(self.config.seed, f"retrain_{r}")
+            for cell in self.cells():
+                folder = f"{cell.folder}/retrain_{r}"
+                start = functools.partial(self._start, cell)
+                jobs[folder] = TrainingJob(self.store.within(folder), seed, start)
+        self._train(self.retraining, jobs, "retrain")
+
+    def _start(self, cell: Cell) -> TrainState:
+        mask = self.store.within(cell.folder).load("mask")
+        return training.create(*self.dense_network(cell), mask, self.retraining.optimizer)
+
+    def _train(
+        self,
+        recipe: factories.Recipe,
+        jobs: dict[str, TrainingJob],
+        stage: str,
+        keep: dict[str, int] | None = None,
+    ) -> None:
+        """Train the jobs in groups that a killed or grown run forms again as they were."""
+        size = self.config.at_once or factories.choose_at_once(recipe.shapes[0], len(jobs))
+        for number, group in enumerate(self._groups(stage, list(jobs), size)):
+            recipe.at_once = len(group)
+            train_all(recipe, [jobs[name] for name in group], self.store, f"{stage}_{number}", keep)
+
+    def _groups(self, stage: str, names: Sequence[str], size: int) -> list[list[str]]:
+        """Names of the jobs that train together; those of an earlier, smaller grid stay so."""
+        file = f"groups_{stage}.json"
+        groups = self.store.read_json(file)["groups"] if self.store.has(file) else []
+        placed = {name for group in groups for name in group}
+        new = [name for name in names if name not in placed]
+        groups += [new[i : i + size] for i in range(0, len(new), size)]
+        self.store.write_json(file, {"groups": groups})
+        return groups
+
+    def measure(self) -> None:
+        """Measure every pair of retrainings of every mask."""
+        for cell in self.cells():
+            part = self.store.within(cell.folder)
+            todo = [pair for pair in self.pairs() if not part.has(_pair_file(*pair))]
+            if todo:
+                networks = [self._retrained(part, r) for r in range(self.config.retrain_seeds)]
+            for a, b in todo:
+                numbers = self.comparison.both(networks[a], networks[b])
+                part.write_json(_pair_file(a, b), numbers)
+
+    def _retrained(self, part: Store, r: int) -> TrainedNetwork:
+        saved = part.within(f"retrain_{r}").load("params_final")
+        return TrainedNetwork(saved["params"], saved.get("state", {}), part.load("mask"))
+
+
+def _kept(epoch: float) -> str:
+    return f"epoch_{name_of(epoch)}"
+
+
+def _pair_file(a: int, b: int) -> str:
+    return f"pair_{a}_{b}.json"
