@@ -15,6 +15,7 @@ from experiments.errors import UserError
 from experiments.protocols.three_regime import results
 from experiments.protocols.three_regime.config import TemperatureConfig, ThreeRegime
 from experiments.protocols.three_regime.run import three_regime
+from experiments.report import __main__ as report
 from experiments.store import Store
 
 TRAIN = TrainConfig(duration="2ep", batch_size=256, drops=("1ep",), checkpoint_every=2)
@@ -143,6 +144,14 @@ def test_the_least_of_every_column_is_zero_above_itself(finished):
     means = figures._means(stored(finished), "normalised_error")
     np.testing.assert_allclose(means.mean.min(0), 0, atol=1e-12)
     assert (means.n == 2).all()
+
+
+def test_report_shows_the_grid(finished, tmp_path):
+    assert report.main([str(finished), "--out", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report/index.html").read_text()
+    assert "1 grid, 1 measured" in page
+    assert "selection by connectivity and CKA" in page
+    assert (tmp_path / "report/three_regime_1.png").exists()
 
 
 def test_command_prints_regimes_and_procedures(finished, capsys):

@@ -25,7 +25,8 @@ def present(runs: Sequence[Run], published: Sequence[Reference] = ()) -> Present
     """Tables and figures of every finished grid."""
     files = [(network_label(run), read_json(run.path / "results.json")) for run in runs]
     grids = [(network, results) for network, results in files if results is not None]
-    return Presentation([_section(*grid) for grid in grids], _figures(grids))
+    counts = f"{len(runs)} grid{'s' * (len(runs) != 1)}, {len(grids)} measured"
+    return Presentation([_section(*grid) for grid in grids], _figures(grids), counts=counts)
 
 
 def _section(network: str, results: dict[str, Any]) -> Section:
