@@ -10,8 +10,8 @@ expected  depends on the parent
 """
 
 from configs import common
+from experiments.protocols.lottery.branch_config import BranchConfig, LotteryBranch
 from experiments.protocols.lottery.branches import BRANCHES
-from experiments.protocols.lottery.config import BranchConfig, LotteryBranch
 
 
 def get_config(preset: str = "randomly_reinitialise") -> LotteryBranch:

@@ -1,8 +1,8 @@
 """What is measured between two trained networks of one architecture, and of each."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -215,3 +215,48 @@ class Comparison:
             "eigenspace/dimensions": dimensions,
             "eigenspace/overlap": diagnostics.subspace_overlap(left, right, dimensions),
         }
+
+
+def measure_line(
+    recipe: factories.Recipe,
+    a: tuple[Params, State],
+    b: tuple[Params, State],
+    points: int = 11,
+    batch_norm: Literal["interpolated", "reestimated"] = "interpolated",
+    split: factories.Split = "test",
+    barrier_of: Literal["error", "loss"] = "error",
+) -> Numbers:
+    """``t``, ``<split>/loss`` and ``<split>/error`` on the line from ``a`` to ``b``; ``barrier``.
+
+    Args:
+        recipe: Of both networks.
+        a: Parameters, multiplied by their mask, and running statistics at ``t = 0``.
+        b: The same at ``t = 1``.
+        points: Values of t, evenly spaced.
+        batch_norm: The running statistics interpolated too, or estimated anew at every point, the
+            end points included, from ten batches of training images.
+        split: The images to evaluate on.
+        barrier_of: Which of the two curves the barrier belongs to.
+    """
+    evaluate = recipe.evaluate if split == "test" else recipe.evaluate_train
+    t = np.linspace(0, 1, points).tolist()
+    tests = []
+    for position in t:
+        params, state = landscape.interpolate(a, b, position)
+        if batch_norm == "reestimated":
+            state = landscape.batch_statistics(recipe.model, params, state, _inputs(recipe, 10))
+        tests.append(evaluate(params, state))
+    curves = {
+        "loss": [test["loss"] for test in tests],
+        "error": [1 - test["accuracy"] for test in tests],
+    }
+    named = {f"{split}/{name}": values for name, values in curves.items()}
+    return {"t": t, **named, "barrier": landscape.barrier(curves[barrier_of])}
+
+
+def _inputs(recipe: factories.Recipe, num_batches: int) -> Iterator[Array]:
+    """The first training images as the network takes them."""
+    size = recipe.config.train.batch_size
+    to_inputs = factories.inputs(recipe.config.data, recipe.dataset)
+    for x, _ in factories.in_order(recipe.dataset, "train", size, num_batches * size):
+        yield to_inputs(jnp.asarray(x))

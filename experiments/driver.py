@@ -6,10 +6,11 @@ are removed at the end.
 """
 
 import contextlib
+import functools
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ import optax
 
 from experiments.factories import Program, Recipe
 from experiments.metrics import final_numbers, in_words, log_epoch, log_test
+from experiments.stages import Numbers, done_once
 from experiments.store import Store
 from ntk_prune import training
 from ntk_prune.checkpoint import Checkpoints
@@ -68,24 +70,20 @@ def train_all(
     checkpoints = store.path / "checkpoints" / stage
     for first in range(0, len(jobs), recipe.at_once):
         together = jobs[first : first + recipe.at_once]
-        if not all(job.store.has("DONE") for job in together):
-            _train_together(recipe, together, checkpoints / str(first), keep or {}, until)
-            for job in together:
-                job.store.finish(_numbers(job))
+        make = functools.partial(
+            _train_together, recipe, together, checkpoints / str(first), keep or {}, until
+        )
+        done_once([job.store for job in together], make)
     _remove(checkpoints)
 
 
-def train_one(recipe: Recipe, job: TrainingJob) -> dict[str, Any]:
+def train_one(recipe: Recipe, job: TrainingJob) -> Numbers:
     """Train one network unless it is trained. Returns the numbers for its ``DONE``, which is left
     to the caller: a run may draw its figures before."""
     checkpoints = job.store.path / "checkpoints" / "training"
-    _train_together(recipe, [job], checkpoints, {})
+    (numbers,) = _train_together(recipe, [job], checkpoints, {}, None)
     _remove(checkpoints)
-    return _numbers(job)
-
-
-def _numbers(job: TrainingJob) -> dict[str, Any]:
-    return final_numbers(job.store, job.store.load("params_final")["params"])
+    return numbers
 
 
 def _remove(checkpoints: Path) -> None:
@@ -123,16 +121,22 @@ def _train_together(
     jobs: Sequence[TrainingJob],
     directory: Path,
     keep: Keep,
-    until: int | None = None,
+    until: int | None,
+) -> list[Numbers]:
+    """Train one group from where a kill stopped it. Returns the numbers of every ``DONE``."""
+    if not all(job.store.has("params_final.safetensors") for job in jobs):
+        _to_the_end(recipe, jobs, directory, keep, recipe.num_steps if until is None else until)
+    return [final_numbers(job.store, job.store.load("params_final")["params"]) for job in jobs]
+
+
+def _to_the_end(
+    recipe: Recipe, jobs: Sequence[TrainingJob], directory: Path, keep: Keep, end: int
 ) -> None:
-    """Train one group to its ``params_final``, from where an earlier, killed run stopped."""
-    if all(job.store.has("params_final.safetensors") for job in jobs):
-        return
+    """Train one group to its ``params_final``."""
     program = recipe.program(tuple(job.seed for job in jobs))
     starts = [job.start() for job in jobs]
     first = _common_step(starts)
     keep_at = {name: first if step == "start" else step for name, step in keep.items()}
-    end = recipe.num_steps if until is None else until
     stops = sorted({end, *(step for step in keep_at.values() if first < step < end)})
     state = _together(starts)
     for job, start in zip(jobs, starts, strict=True):

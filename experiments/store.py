@@ -43,28 +43,37 @@ class Store:
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
-        """Own the directory. UserError if another process does, or it holds another config."""
+        """Own the run. UserError if another process does, or it holds another config."""
         self._check_config()
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / ".lock", "w")  # noqa: SIM115 (closed below)
-        except OSError as error:
-            raise UserError(f"cannot write to {self.path}: {error.strerror}") from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"{self.path} is in use by another process; wait for it") from None
+        with self.locked(".lock"):
             has_grown = self._check_config()
-            for leftover in self.path.rglob(".*"):  # of an atomic write that was killed
-                if leftover.suffix[1:].isdecimal():
-                    leftover.unlink()
             if not self.has("config.json"):
                 self.write_json("env.json", environment())
                 self.write_json("config.json", self.config)
             elif has_grown:
                 (self.path / "DONE").unlink(missing_ok=True)
                 self.write_json("config.json", self.config)
+            yield
+
+    @contextlib.contextmanager
+    def locked(self, name: str, *, wait: bool = False) -> Iterator[None]:
+        """Hold the lock ``name`` of the directory, which is made where it does not exist.
+
+        While another process holds it, ``wait``, or raise UserError.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / name, "w")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path}: {error.strerror}") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"{self.path} is in use by another process; wait for it") from None
+            for leftover in self.path.rglob(".*"):  # of an atomic write that was killed
+                if leftover.suffix[1:].isdecimal():
+                    leftover.unlink(missing_ok=True)
             yield
 
     def _check_config(self) -> bool:

@@ -38,8 +38,8 @@ ALLOWED = {
 }
 # Each module or package of experiments may import the ones before it.
 EXPERIMENTS = ("errors", "presentation", "plotting", "references", "runs", "config", "store",
-               "metrics", "factories", "driver", "pruning", "observers", "comparison", "trained",
-               "protocols", "report", "cli", "run", "measure", "regimes")  # fmt: skip
+               "stages", "metrics", "factories", "driver", "pruning", "observers", "comparison",
+               "trained", "protocols", "report", "cli", "run", "measure", "regimes")  # fmt: skip
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}
 HEAVY = {"tensorflow", "tensorflow_datasets", "neural_tangents", "matplotlib", "pandas", "torch",
          "sklearn", "orbax", "grain"}  # fmt: skip

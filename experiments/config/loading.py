@@ -149,6 +149,11 @@ def nearest_name(wrong: str, valid: list[str]) -> str:
     return hint
 
 
+def digest(plain: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that name these JSON values."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def default_workdir(config: Experiment, source: str) -> Path:
     """``runs/<config>[-preset]/<hash of the config>/seed_<seed>``; fields that may grow, and the
     seed, do not enter the hash."""
@@ -157,10 +162,9 @@ def default_workdir(config: Experiment, source: str) -> Path:
     for name in config.grows:
         *parents, leaf = name.split(".")
         functools.reduce(lambda section, parent: section[parent], parents, plain).pop(leaf)
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
     file, _, preset = source.partition(":")
     name = Path(file).stem + (f"-{preset}" if preset else "")
-    return Path("runs") / name / digest / f"seed_{seed}"
+    return Path("runs") / name / digest(plain) / f"seed_{seed}"
 
 
 def to_dict(config: Experiment) -> dict[str, Any]:

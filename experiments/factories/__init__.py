@@ -5,6 +5,7 @@ Whatever can be missing or wrong fails here, before a run writes anything.
 
 from experiments.factories.data import (
     Data,
+    Split,
     example,
     in_order,
     inputs,
@@ -27,6 +28,7 @@ __all__ = [
     "Program",
     "Recipe",
     "Seeds",
+    "Split",
     "Trainable",
     "check_paths",
     "choose_at_once",

@@ -21,6 +21,7 @@ AUGMENTATIONS: dict[str, data.Augment] = {
 }
 
 Data = data.Dataset | data.Stream
+Split = Literal["train", "test"]
 
 
 def load_data(config: DataConfig) -> Data:
@@ -101,7 +102,7 @@ def score_batches(config: CriterionConfig, images: DataConfig, seed: int, datase
 
 
 def in_order(
-    dataset: Data, split: Literal["train", "test"], batch_size: int, num_images: int | None = None
+    dataset: Data, split: Split, batch_size: int, num_images: int | None = None
 ) -> Iterator[tuple[Array, Array]]:
     """The first ``num_images`` (None: all) images and labels of a split as they lie.
 

@@ -7,7 +7,7 @@ import jax
 
 from experiments.config import DataConfig, ModelConfig, Replicated, TrainConfig
 from experiments.errors import user_errors
-from experiments.factories.data import example, load_data
+from experiments.factories.data import Split, example, load_data
 from experiments.factories.network import initialise, make_model
 from experiments.factories.training import (
     Seeds,
@@ -95,8 +95,16 @@ class Recipe:
     @functools.cached_property
     def evaluate(self) -> training.Evaluate:
         """``evaluate(params, state) -> {"loss", "accuracy", ...}`` on the test set."""
+        return self._evaluation("test")
+
+    @functools.cached_property
+    def evaluate_train(self) -> training.Evaluate:
+        """The same on the training set, not augmented."""
+        return self._evaluation("train")
+
+    def _evaluation(self, split: Split) -> training.Evaluate:
         c = self.config
-        return make_evaluate(c.train, c.data, self.dataset, self.model, self.devices)
+        return make_evaluate(c.train, c.data, self.dataset, self.model, self.devices, split)
 
     def steps(self, duration: str) -> int:
         """A duration in training steps."""

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from experiments.config import DataConfig, TrainConfig, parse_duration
-from experiments.factories.data import Data, inputs, preparation
+from experiments.factories.data import Data, Split, in_order, inputs, preparation
 from ntk_prune import data, training
 from ntk_prune.losses import LOSSES
 from ntk_prune.rng import stream
@@ -67,12 +67,17 @@ def make_step(
 
 
 def make_evaluate(
-    config: TrainConfig, images: DataConfig, dataset: Data, model: Model, devices: list[Device]
+    config: TrainConfig,
+    images: DataConfig,
+    dataset: Data,
+    model: Model,
+    devices: list[Device],
+    split: Split,
 ) -> training.Evaluate:
-    """``evaluate(params, state) -> {"loss", "accuracy", ...}`` on the test set."""
+    """``evaluate(params, state) -> {"loss", "accuracy", ...}`` on the whole of a split."""
     return training.make_evaluate(
         model,
-        whole_test_set(config, dataset, devices),
+        whole_set(config, dataset, devices, split),
         inputs(images, dataset),
         devices,
         LOSSES[config.loss],
@@ -119,12 +124,29 @@ def make_feed(
     return training.in_memory(step, dataset.x_train, dataset.y_train, order, key)
 
 
-def whole_test_set(config: TrainConfig, dataset: Data, devices: list[Device]) -> training.WholeSet:
-    """Every test image once."""
+def whole_set(
+    config: TrainConfig, dataset: Data, devices: list[Device], split: Split
+) -> training.WholeSet:
+    """Every image of a split once, not augmented."""
     if isinstance(dataset, data.Stream):
         size = -(-config.eval_batch_size // len(devices)) * len(devices)
-        return functools.partial(dataset.test_batches, size)
-    return training.every_example(dataset.x_test, dataset.y_test, config.eval_batch_size, devices)
+        if split == "test":
+            return functools.partial(dataset.test_batches, size)
+        return functools.partial(_filled_batches, dataset, size)
+    x, y = (
+        (dataset.x_test, dataset.y_test) if split == "test" else (dataset.x_train, dataset.y_train)
+    )
+    return training.every_example(x, y, config.eval_batch_size, devices)
+
+
+def _filled_batches(
+    dataset: data.Stream, size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """All training images; what fills the last batch has weight 0."""
+    for x, y in in_order(dataset, "train", size):
+        rows = np.arange(size)
+        filled = np.minimum(rows, len(x) - 1)
+        yield np.asarray(x)[filled], np.asarray(y)[filled], (rows < len(x)).astype(np.float32)
 
 
 def make_learning_rate(config: TrainConfig, steps_per_epoch: int) -> optax.Schedule:

@@ -3,8 +3,9 @@
 from experiments.protocols.estimators import Estimators, estimators
 from experiments.protocols.kernel_prediction import KernelPrediction, kernel_prediction
 from experiments.protocols.lottery import show_levels
+from experiments.protocols.lottery.branch_config import LotteryBranch
 from experiments.protocols.lottery.branch_run import lottery_branch
-from experiments.protocols.lottery.config import Lottery, LotteryBranch
+from experiments.protocols.lottery.config import Lottery
 from experiments.protocols.lottery.run import lottery
 from experiments.protocols.protocol import Protocol
 from experiments.protocols.prune_and_train import show_trained

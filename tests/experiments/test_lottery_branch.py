@@ -9,9 +9,10 @@ import pytest
 from lottery_problem import FILE, get_config, kept, load, lottery, part, same
 
 from experiments import run
+from experiments.protocols.lottery.branch_config import BranchConfig, LotteryBranch
 from experiments.protocols.lottery.branch_run import find_tickets
 from experiments.protocols.lottery.branches import BRANCHES
-from experiments.protocols.lottery.config import BranchConfig, Lottery, LotteryBranch
+from experiments.protocols.lottery.config import Lottery
 from ntk_prune import masks
 
 

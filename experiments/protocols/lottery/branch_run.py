@@ -5,10 +5,12 @@ from pathlib import Path
 from experiments.config import from_dict, loading, to_dict
 from experiments.errors import UserError, user_errors
 from experiments.factories import Recipe
-from experiments.protocols.lottery.branching import Runner, planned
-from experiments.protocols.lottery.config import Lottery, LotteryBranch
+from experiments.protocols.lottery.branch import Runner, planned
+from experiments.protocols.lottery.branch_config import LotteryBranch
+from experiments.protocols.lottery.config import Lottery
+from experiments.protocols.lottery.results import draw_figures, summary
 from experiments.protocols.lottery.run import lottery
-from experiments.protocols.lottery.tickets import Tickets, draw_figures, summary
+from experiments.protocols.lottery.tickets import Tickets
 from experiments.store import Store
 
 EFFECTIVE = "lottery.json"  # the config by which a branch was trained, for branches from it
@@ -21,11 +23,11 @@ def lottery_branch(config: LotteryBranch, store: Store) -> None:
     parent = find_tickets(store.path / "parent" if config.parent is None else Path(config.parent))
     runner = Runner(parent, config, store)
     with store.claimed():
-        store.write_json(EFFECTIVE, to_dict(runner.found.config))
-        found = runner.run()
-        store.write_json("results.json", {"rows": found})
-        draw_figures(store, [*parent.store.read_json("results.json")["rows"], *found])
-        store.finish(summary(found))
+        store.write_json(EFFECTIVE, to_dict(runner.tickets.config))
+        results = runner.run()
+        store.write_json("results.json", {"rows": results})
+        draw_figures(store, [*parent.store.read_json("results.json")["rows"], *results])
+        store.finish(summary(results))
 
 
 def make_parent(config: LotteryBranch, store: Store) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
-from experiments.protocols.lottery.origin import Origin
+from experiments.protocols.lottery.tickets import Origin
 from ntk_prune import lottery, training
 from ntk_prune.lottery.controls import RandomScope
 from ntk_prune.models import MODELS

@@ -8,17 +8,11 @@ from experiments import factories
 from experiments.driver import Keep, TrainingJob, train_all
 from experiments.errors import UserError, user_errors
 from experiments.factories import Recipe
-from experiments.protocols.lottery.branching import check_inside, run_inside
+from experiments.protocols.lottery.branch import check_inside, run_inside
 from experiments.protocols.lottery.config import Lottery
 from experiments.protocols.lottery.pretraining import Pretraining, initial, pretraining
-from experiments.protocols.lottery.tickets import (
-    Tickets,
-    draw_figures,
-    goal,
-    print_levels,
-    rows,
-    summary,
-)
+from experiments.protocols.lottery.results import draw_figures, goal, print_levels, rows, summary
+from experiments.protocols.lottery.tickets import Tickets
 from experiments.pruning import write_mask
 from experiments.store import Store
 from ntk_prune import lottery as levels
@@ -38,12 +32,12 @@ def lottery(config: Lottery, store: Store) -> None:
             before.train()
         for level in range(config.levels + 1):
             train_level(tickets, level, before)
-        found = rows("tickets", tickets, range(config.levels + 1), goal(tickets))
+        results = rows("tickets", tickets, range(config.levels + 1), goal(tickets))
         for name in config.branches:
-            found += run_inside(tickets, name)
-        store.write_json("results.json", {"rows": found})
-        draw_figures(store, found)
-        store.finish(summary(found))
+            results += run_inside(tickets, name)
+        store.write_json("results.json", {"rows": results})
+        draw_figures(store, results)
+        store.finish(summary(results))
 
 
 def check(tickets: Tickets) -> None:

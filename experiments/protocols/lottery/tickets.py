@@ -8,17 +8,14 @@ replicate_0/level_3/        mask, rewind (the state that its training starts fro
 import functools
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
-import numpy as np
 
 from experiments import factories
 from experiments.driver import load_state
 from experiments.errors import UserError, user_errors
 from experiments.factories import Recipe
 from experiments.protocols.lottery.config import Lottery
-from experiments.protocols.lottery.origin import Origin
 from experiments.store import Store
 from ntk_prune import lottery, masks
 from ntk_prune.pruners import prune
@@ -36,7 +33,7 @@ class Tickets:
         self.pruner: Pruner = lottery.STRATEGIES[strategy.name](**vars(strategy.options))
 
     def seed(self, replicate: int) -> int:
-        """Of a replicate."""
+        """The seed of a replicate."""
         return self.config.seed + replicate
 
     def part(self, replicate: int, level: int) -> Store:
@@ -95,116 +92,69 @@ class Tickets:
         return state._replace(params=lottery.rescale(state.params, masks.density(mask)))
 
 
-class Level(Origin):
-    """The ``Origin`` of a branch, read from the parent's directory when it is asked for."""
+class Origin:
+    """What a branch starts from: one level of one replicate of a lottery, and the network that is
+    made from it. What is read from the parent's directory is read when it is asked for.
+
+    Args:
+        parent: The lottery, or a branch of one.
+        recipe: The branch's own: network, example, optimiser.
+        store: The branch's directory.
+        replicate: Which network of the parent.
+        level: Which of its levels.
+        salt: Tells the branch's random keys from those of other branches.
+    """
 
     def __init__(
         self, parent: Tickets, recipe: Recipe, store: Store, replicate: int, level: int, salt: str
     ):
         self.parent, self.replicate, self.level = parent, replicate, level
-        self._recipe = recipe
         self.model, self.example, self.optimizer = recipe.model, recipe.example, recipe.optimizer
+        self.shapes = recipe.shapes
         self._store, self._salt = store, salt
 
     def key(self, name: str) -> Key:
+        """A key of the stream ``name`` that no other level, branch or replicate has."""
         key = stream(self.parent.seed(self.replicate), name)
         key = jax.random.fold_in(key, zlib.crc32(self._salt.encode()))
         return jax.random.fold_in(key, self.level)
 
     @functools.cached_property
     def ticket(self) -> TrainState:
+        """The ticket before its training."""
         return self.parent.state(self.replicate, self.level)
 
     @functools.cached_property
     def rewind_point(self) -> TrainState:
+        """The dense network at the rewind step."""
         return self.parent.state(self.replicate, 0)
 
     @functools.cached_property
     def dense_final(self) -> tuple[Params, State]:
+        """The trained dense network."""
         return self.parent.final(self.replicate, 0)
 
     @functools.cached_property
-    def shapes(self) -> tuple[Params, State]:
-        return self._recipe.shapes
-
-    @functools.cached_property
     def early(self) -> TrainState:
+        """The dense network at the branch's early step."""
         store = self._store.within(f"replicate_{self.replicate}/early")
         return load_state(store, "early", store.load("mask"), self.parent.recipe.optimizer)
 
     def rewound(self, state: TrainState, mask: Mask, strategy: str | None = None) -> TrainState:
+        """``state`` under ``mask``, rescaled where the strategy, or the parent's, says so."""
         return self.parent.rewound(state, mask, strategy)
 
     def pruned_at_once(self, params: Params, state: State, strategy: str | None) -> Mask:
+        """A mask as dense as the ticket's for a dense network, by the parent's or another
+        strategy."""
         pruner = self.parent.pruner if strategy is None else lottery.STRATEGIES[strategy]()
-        mask = masks.ones_like(params)
-        batches = self.parent.batches(self.replicate)
-        density = masks.density(self.ticket.mask)
-        model = self.parent.recipe.model
-        key = self.key("mask")
-        return prune(key, pruner, model, params, state, mask, batches, density)[0]
-
-
-Row = dict[str, Any]
-"""One network in ``results.json``: curve, replicate, level, and the final numbers."""
-
-
-def rows(curve: str, tickets: Tickets, levels: Sequence[int], goal: float | None) -> list[Row]:
-    """What these networks came to, and when their test loss first reached ``goal``."""
-    found = []
-    for level, replicate in tickets.networks(levels):
-        part = tickets.part(replicate, level)
-        row: Row = {"curve": curve, "replicate": replicate, "level": level}
-        if part.has("connectivity.json"):
-            line = part.read_json("connectivity.json")
-            row |= {key: line[key] for key in ("density", "barrier", "t", "test/error")}
-            row |= {"rewind": line["rewind"]} if line["between"] == "orders" else {}
-        if part.has("DONE"):
-            row |= part.read_json("DONE")
-            fast = [step for step, loss in part.logged("test/loss") if loss <= (goal or 0)]
-            row |= {"learnt/step": fast[0]} if fast else {}
-        found.append(row)
-    return found
-
-
-def print_levels(found: Sequence[Row]) -> None:
-    """One line for each level: what is kept and what the replicates reach."""
-    for level in dict.fromkeys(row["level"] for row in found):
-        here = [row for row in found if row["level"] == level]
-        reached = [
-            f"{name.replace('/', ' ')} {' '.join(f'{row[name]:.4f}' for row in here)}"
-            for name in ("test/accuracy", "barrier")
-            if name in here[0]
-        ]
-        kept = f"{here[0]['density']:.4%} kept"
-        print(f"{here[0]['curve']}, level {level}:", ", ".join([kept, *reached]), flush=True)
-
-
-def goal(tickets: Tickets) -> float | None:
-    """Twice the least test loss of the dense networks, the mean over replicates: what a network
-    that learns reaches sooner or later. None where there are no dense networks."""
-    if 0 not in tickets.levels():
-        return None
-    dense = [tickets.part(r, 0).logged("test/loss") for r in range(tickets.config.replicates)]
-    return 2 * float(np.mean([min(loss for _, loss in losses) for losses in dense]))
-
-
-def summary(found: Sequence[Row]) -> dict[str, Any]:
-    """Means over the replicates of the last level of every curve, for ``DONE``."""
-    last = {row["curve"]: row["level"] for row in found}
-    result = {}
-    for curve, level in last.items():
-        here = [row for row in found if (row["curve"], row["level"]) == (curve, level)]
-        for name in ("density", "test/accuracy", "early_stop/step", "learnt/step", "barrier"):
-            values = [row[name] for row in here if name in row]
-            if values:
-                result.setdefault(curve, {"level": level})[name] = sum(values) / len(values)
-    return result
-
-
-def draw_figures(store: Store, found: Sequence[Row]) -> None:
-    """The curves of these rows as PNG in the run directory."""
-    # matplotlib and pandas are only needed here
-    from experiments.protocols.lottery import figures
-
-    figures.draw(found, store.path)
+        return prune(
+            self.key("mask"),
+            pruner,
+            self.parent.recipe.model,
+            params,
+            state,
+            masks.ones_like(params),
+            self.parent.batches(self.replicate),
+            masks.density(self.ticket.mask),
+        )[0]

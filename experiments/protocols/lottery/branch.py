@@ -2,29 +2,27 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from experiments import factories
+from experiments.comparison import measure_line
 from experiments.config import loading
-from experiments.config.options import make_options
+from experiments.config.options import choice, make_options
 from experiments.driver import TrainingJob, train_all
 from experiments.errors import UserError, user_errors
 from experiments.factories import Recipe
+from experiments.protocols.lottery.branch_config import BranchConfig, LotteryBranch
 from experiments.protocols.lottery.branches import BRANCHES, Architecture, Branch, Connection
-from experiments.protocols.lottery.config import BranchConfig, Lottery, LotteryBranch
+from experiments.protocols.lottery.config import Lottery
 from experiments.protocols.lottery.pretraining import initial, pretraining
-from experiments.protocols.lottery.tickets import Level, Row, Tickets, goal, print_levels, rows
+from experiments.protocols.lottery.results import Row, goal, print_levels, rows
+from experiments.protocols.lottery.tickets import Origin, Tickets
 from experiments.store import Store
-from ntk_prune import landscape, masks, training
+from ntk_prune import masks, training
 from ntk_prune.models import MODELS
 from ntk_prune.rng import derived
 from ntk_prune.training import TrainState
-from ntk_prune.types import Array, Params, State
+from ntk_prune.types import Params
 
 
 def name_of(config: BranchConfig) -> str:
@@ -37,11 +35,11 @@ def name_of(config: BranchConfig) -> str:
 def adapted(config: Lottery, branch: Branch) -> Lottery:
     """The parent's config with the network of the branch. ValueError where there is none."""
     parent = Architecture(config.model.name, vars(config.model.options))
-    wanted = branch.adapt(parent)
-    if wanted is parent:
+    network = branch.adapt(parent)
+    if network is parent:
         return config
-    options = make_options(MODELS[wanted.name], wanted.options)
-    model = dataclasses.replace(config.model, name=wanted.name, options=options, weights=None)
+    options = make_options(MODELS[network.name], network.options)
+    model = dataclasses.replace(config.model, name=network.name, options=options, weights=None)
     return dataclasses.replace(config, model=model)
 
 
@@ -79,7 +77,7 @@ class Runner:
         self.parent, self.config, self.store = parent, config, store
         self.label = " ".join([name_of(config.branch), *config.changes])
         self.branch, changed = planned(config, parent.config, parent.recipe)
-        self.found = Tickets(changed, store, self._recipe(changed))
+        self.tickets = Tickets(changed, store, self._recipe(changed))
         self.levels = self._levels()
         self._check()
 
@@ -94,14 +92,13 @@ class Runner:
             self._check_fits(start)
 
     def _check_fits(self, start: TrainState) -> None:
-        recipe = self.found.recipe
+        recipe = self.tickets.recipe
         end = recipe.steps(recipe.config.train.duration)
         if int(start.step) >= end:
             raise UserError(
                 f"changes: the training ends at step {end}, and would start at step {start.step}"
             )
-        wanted, _ = recipe.shapes
-        ours, theirs = _shapes(wanted), _shapes(start.params)
+        ours, theirs = _shapes(recipe.shapes[0]), _shapes(start.params)
         for name in [*ours, *theirs]:
             if ours.get(name) != theirs.get(name):
                 raise UserError(
@@ -114,25 +111,25 @@ class Runner:
         return self.parent.recipe if same else Recipe(changed)
 
     def _levels(self) -> list[int]:
-        there = self.parent.levels()
+        available = self.parent.levels()
         lowest, where = self.branch.first_level, self.parent.store.path
-        chosen = sorted(set(self.config.levels)) or [x for x in there if x >= lowest]
-        missing = [level for level in chosen if level not in there]
+        chosen = sorted(set(self.config.levels)) or [x for x in available if x >= lowest]
+        missing = [level for level in chosen if level not in available]
         if missing or not chosen:
-            raise UserError(f"levels: {missing or chosen} of {there} in {where}")
+            raise UserError(f"levels: {missing or chosen} of {available} in {where}")
         connection = self.branch.connection
         if connection is not None and connection.between == "levels":
-            first = [level for level in chosen if level - 1 not in there]
+            first = [level for level in chosen if level - 1 not in available]
             if first and self.config.levels:
-                raise UserError(f"levels: before {first} there is none of {there} in {where}")
+                raise UserError(f"levels: before {first} there is none of {available} in {where}")
             chosen = [level for level in chosen if level not in first]
         return chosen
 
     def _start(self, replicate: int, level: int) -> TrainState:
         assert self.branch.start is not None
         salt = f"{self.config.branch.name}/{self.config.seed}"
-        recipe = self.found.recipe
-        origin = Level(self.parent, recipe, self.store, replicate, level, salt)
+        recipe = self.tickets.recipe
+        origin = Origin(self.parent, recipe, self.store, replicate, level, salt)
         state = self.branch.start(origin)
         fresh = training.create(state.params, state.state, state.mask, recipe.optimizer)
         if jax.tree.structure(fresh.opt_state) == jax.tree.structure(state.opt_state):
@@ -147,9 +144,9 @@ class Runner:
             self._train()
         if self.branch.connection is not None:
             self._connect(self.branch.connection)
-        found = rows(self.label, self.found, self.levels, goal(self.parent))
-        print_levels(found)
-        return found
+        results = rows(self.label, self.tickets, self.levels, goal(self.parent))
+        print_levels(results)
+        return results
 
     def _train_early(self, duration: str) -> None:
         """The dense networks to the early step: from the rewind point if that comes before."""
@@ -160,7 +157,7 @@ class Runner:
                 parent.seed(replicate),
                 functools.partial(self._early_start, replicate),
             )
-            for replicate in range(self.found.config.replicates)
+            for replicate in range(self.tickets.config.replicates)
         ]
         train_all(parent.recipe, networks, self.store, "early", {"early": step}, step)
 
@@ -172,70 +169,45 @@ class Runner:
         return initial(self.parent, replicate, pretraining(self.parent))
 
     def _seed(self, replicate: int) -> int:
-        seed = self.found.seed(replicate)
+        seed = self.tickets.seed(replicate)
         purpose = f"other order/{self.config.seed}"
         return derived(seed, purpose) if self.branch.other_order else seed
 
     def _train(self) -> None:
         networks = [
             TrainingJob(
-                self.found.part(replicate, level),
+                self.tickets.part(replicate, level),
                 self._seed(replicate),
                 lambda replicate=replicate, level=level: self._start(replicate, level),
             )
-            for level, replicate in self.found.networks(self.levels)
+            for level, replicate in self.tickets.networks(self.levels)
         ]
-        train_all(self.found.recipe, networks, self.store, "levels", {"rewind": "start"})
+        train_all(self.tickets.recipe, networks, self.store, "levels", {"rewind": "start"})
 
     def _connect(self, connection: Connection) -> None:
-        for level, replicate in self.found.networks(self.levels):
-            part = self.found.part(replicate, level)
+        for level, replicate in self.tickets.networks(self.levels):
+            part = self.tickets.part(replicate, level)
             if not part.has("connectivity.json"):
                 ticket = self.parent.final(replicate, level)
                 other = (
-                    self.found.final(replicate, level)
+                    self.tickets.final(replicate, level)
                     if connection.between == "orders"
                     else self.parent.final(replicate, level - 1)
                 )
-                line = measure_line(self.parent.recipe, connection, ticket, other)
+                line = measure_line(
+                    self.parent.recipe, ticket, other, connection.points, connection.batch_norm
+                )
                 density = self.parent.part(replicate, level).read_json("DONE")["density"]
                 rewind = int(self.parent.state(replicate, level).step)
                 facts = {"between": connection.between, "density": density, "rewind": rewind}
                 part.write_json("connectivity.json", {**facts, **line})
 
 
-def measure_line(
-    recipe: Recipe, connection: Connection, a: tuple[Params, State], b: tuple[Params, State]
-) -> dict[str, Any]:
-    """Test loss and error on the line from ``a`` to ``b``, and its barrier."""
-    ts = np.linspace(0, 1, connection.points).tolist()
-    measured = []
-    for t in ts:
-        params, state = landscape.interpolate(a, b, t)
-        if connection.batch_norm == "reestimated":
-            state = landscape.batch_statistics(recipe.model, params, state, inputs(recipe))
-        measured.append(recipe.evaluate(params, state))
-    errors = [1 - test["accuracy"] for test in measured]
-    return {
-        "t": ts,
-        "test/loss": [test["loss"] for test in measured],
-        "test/error": errors,
-        "barrier": landscape.barrier(errors),
-    }
-
-
-def inputs(recipe: Recipe, num_batches: int = 10) -> Iterable[Array]:
-    """Training images as the network takes them, in the order in which they lie."""
-    size = recipe.config.train.batch_size
-    to_inputs = factories.inputs(recipe.config.data, recipe.dataset)
-    for start in range(0, min(num_batches * size, recipe.dataset.num_train), size):
-        stop = min(start + size, recipe.dataset.num_train)
-        yield to_inputs(jnp.asarray(recipe.dataset.examples(np.arange(start, stop))[0]))
-
-
 def check_inside(config: Lottery, recipe: Recipe) -> None:
     """UserError for branches that cannot be run at the end of this lottery."""
     for name in config.branches:
+        with user_errors("branches"):
+            choice("branches", name, BRANCHES)
         if BRANCHES[name]().needs_changes:
             raise UserError(f"branches: {name} takes changes; run lottery_branch afterwards")
         branch = LotteryBranch(branch=BranchConfig(name))
