@@ -154,6 +154,19 @@ def test_report_shows_the_grid(finished, tmp_path):
     assert (tmp_path / "report/three_regime_1.png").exists()
 
 
+def test_dead_masks_count_in_the_errors_alone(finished):
+    collected = stored(finished)
+    dead = collected["rows"][0]
+    dead |= {"train_error": 0.9, "lmc": 0.0, "lmc_clipped": 0.0, "cka": 0.0}
+    assert results.is_dead(collected).sum() == 1
+    means = results.over_seeds(results.living(collected, "cka"))
+    assert means.n[0, 0] == 1
+    assert means.mean[0, 0] > 0
+    for row in collected["rows"]:
+        row["train_error"] = 0.9
+    assert set(results.regimes_of(collected).labels.ravel()) == {"dead"}
+
+
 def test_command_prints_regimes_and_procedures(finished, capsys):
     assert regimes.main([str(finished), "--connectivity", "0.5"]) == 0
     printed = capsys.readouterr().out

@@ -7,7 +7,14 @@ import numpy as np
 
 from experiments.plotting import panels, style
 from experiments.plotting.heat_maps import heat_map, write
-from experiments.protocols.three_regime.results import CellMeans, grid_of, over_seeds, regimes_of
+from experiments.protocols.three_regime.results import (
+    CellMeans,
+    grid_of,
+    is_dead,
+    living,
+    over_seeds,
+    regimes_of,
+)
 from experiments.references.published_grids import PublishedGrids, load_grids
 from ntk_prune import landscape
 
@@ -74,9 +81,14 @@ def _columns(results: Results) -> int:
 
 
 def _means(results: Results, name: str) -> CellMeans:
-    """Means over seeds; ``normalised_error`` is that above the least mean of its column."""
-    if name != "normalised_error":
+    """Means over seeds; ``normalised_error`` is that above the least mean of its column.
+
+    Dead masks count in the errors alone.
+    """
+    if name == "test_error":
         return over_seeds(grid_of(results, name))
+    if name != "normalised_error":
+        return over_seeds(living(results, name))
     errors = grid_of(results, "test_error")
     best = np.argmin(np.mean(errors, 0), 0)
     least = errors[:, best, np.arange(errors.shape[2])]
@@ -133,7 +145,8 @@ def _caption(figure: "Figure", results: Results, published: PublishedGrids | Non
     text = (
         f"Means over {results['dense_seeds']} dense seeds with Student-t 95 % half widths, each a "
         f"mean over {results['retrain_seeds']} retrainings or their pairs. Solid: LMC "
-        f"{-100 * labels.connectivity:g} %; dashed: CKA {similar}."
+        f"{-100 * labels.connectivity:g} %; dashed: CKA {similar}. Dead masks (in the errors "
+        f"alone): {int(is_dead(results).sum())}."
     )
     if published is not None:
         text += f" Below: {published.label}, not measured here."

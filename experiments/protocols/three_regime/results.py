@@ -123,32 +123,45 @@ def over_seeds(values: np.ndarray) -> CellMeans:
     return means
 
 
+def is_dead(results: Mapping[str, Any], **thresholds: float | None) -> np.ndarray:
+    """``[S, T, D]``: which masks have retrainings that hardly do better than guessing."""
+    share = {**results["regimes"], **thresholds}["dead"]
+    return landscape.dead_cells(grid_of(results, "train_error"), results["num_classes"], share)
+
+
+def living(results: Mapping[str, Any], name: str, **thresholds: float | None) -> np.ndarray:
+    """``grid_of`` with nan for dead masks: they are connected and similar and have learnt nothing."""
+    return np.where(is_dead(results, **thresholds), np.nan, grid_of(results, name))
+
+
 def regimes_of(results: Mapping[str, Any], **thresholds: float | None) -> landscape.Regimes:
-    """The regime of every cell by its means over seeds.
+    """The regime of every cell by its means over the seeds whose masks are not dead; a cell of dead
+    masks alone has none.
 
     ``thresholds``: ``connectivity``, ``similarity`` and ``dead`` in place of the run's own.
     """
     cuts = {**results["regimes"], **thresholds}
-    train_error, lmc, cka = (
-        over_seeds(grid_of(results, name)).mean for name in ("train_error", "lmc_clipped", "cka")
+    lmc, cka = (
+        over_seeds(living(results, name, **thresholds)).mean for name in ("lmc_clipped", "cka")
     )
     return landscape.classify(
         lmc,
         cka,
         connectivity=cuts["connectivity"],
         similarity=cuts["similarity"],
-        dead=landscape.dead_cells(train_error, results["num_classes"], cuts["dead"]),
+        dead=is_dead(results, **thresholds).all(0),
     )
 
 
 def procedures_of(results: Mapping[str, Any], **thresholds: float | None) -> dict[str, Outcome]:
-    """The reconstructed procedures beside fixed temperatures, seed by seed; dead masks are passed
-    over by their connectivity."""
+    """The reconstructed procedures beside fixed temperatures, seed by seed.
+
+    They pass over dead masks, but where all masks of a seed and density are dead.
+    """
     cuts = {**results["regimes"], **thresholds}
-    error, train_error, lmc, cka, dense = (
-        grid_of(results, name)
-        for name in ("test_error", "train_error", "lmc_clipped", "cka", "dense_error")
+    error, lmc, cka, dense = (
+        grid_of(results, name) for name in ("test_error", "lmc_clipped", "cka", "dense_error")
     )
-    dead = landscape.dead_cells(train_error, results["num_classes"], cuts["dead"])
+    dead = is_dead(results, **thresholds)
     lmc = np.where(dead & ~dead.all(1, keepdims=True), np.nan, lmc)
     return compare_procedures(error, lmc, cka, dense[:, :, 0], cuts["connectivity"])

@@ -6,6 +6,7 @@ from typing import Any
 from experiments.presentation import Table, with_interval
 from experiments.protocols.three_regime.results import (
     grid_of,
+    living,
     over_seeds,
     procedures_of,
     regimes_of,
@@ -28,6 +29,7 @@ def overview(results: Results, **thresholds: float | None) -> list[Table]:
         measure(results, "test_error", "Test error (%)"),
         measure(results, "lmc", "LMC of the training error (%)"),
         measure(results, "cka", "CKA of the softmax (%)"),
+        contrast(results),
         procedures(results, **thresholds),
     ]
 
@@ -50,7 +52,7 @@ def _densities(results: Results) -> list[str]:
 
 def measure(results: Results, name: str, title: str, scale: float = 100.0) -> Table:
     """One number of every cell: mean over dense seeds ± Student-t 95 % half width."""
-    means = over_seeds(grid_of(results, name))
+    means = over_seeds(grid_of(results, name) if name == "test_error" else living(results, name))
     rows = [
         [f"{temperature:g}", *(with_interval(m, h, scale) for m, h in zip(*line, strict=True))]
         for temperature, line in zip(
@@ -59,6 +61,19 @@ def measure(results: Results, name: str, title: str, scale: float = 100.0) -> Ta
     ]
     heads = [results["temperature"], *_densities(results)]
     return Table(heads, rows, range(1, len(heads)), title=f"{title}, n = {means.n.max()}")
+
+
+def contrast(results: Results) -> Table:
+    """What the temperature does: the lowest minus the highest, paired by dense seed."""
+    rows = []
+    for name, title in (("test_error", "test error"), ("lmc", "LMC"), ("cka", "CKA")):
+        values = living(results, name)
+        means = over_seeds(values[:, -1:] - values[:, :1])
+        pairs = zip(means.mean[0], means.half_width[0], strict=True)
+        rows.append([title, *(with_interval(m, h) for m, h in pairs)])
+    hot, cold = results["temperatures"][0], results["temperatures"][-1]
+    heads = [f"{results['temperature']} {cold:g} minus {hot:g}", *_densities(results)]
+    return Table(heads, rows, range(1, len(heads)), title=f"Temperature (%), n = {means.n.max()}")
 
 
 def procedures(results: Results, **thresholds: float | None) -> Table:
