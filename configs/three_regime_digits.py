@@ -6,9 +6,10 @@ paper     Zhou, Yang, Chang and Mahoney, ICML 2023, arXiv 2305.18383; CIFAR-10 a
 command   python -m experiments.run --config configs/three_regime_digits.py
 presets   :mlp (the default), :batch_size (another temperature), :sam_rho (a third), :preresnet8
           (convolutions), :smoke (under a minute)
-measured  8 dense x 2 retrain seeds, 208 s of CPU time on an Intel Xeon (2 cores, shared): the load axis shows (LMC
-          -27.1 +- 7.6 % at 5 % of the weights and 2 epochs, -0.23 +- 0.20 % at 40 %), the temperature axis
-          does not (24 minus 2 epochs at 5 %: LMC -2.3 +- 13.0, error -1.8 +- 2.6 %; Student-t 95 %)
+measured  8 dense x 2 retrain seeds, 208 s of CPU time on an Intel Xeon (2 cores, shared): the load
+          axis shows (LMC -27.1 +- 7.6 % at 5 % of the weights and 2 epochs, -0.23 +- 0.20 % at
+          40 %), the temperature axis does not (24 minus 2 epochs at 5 %: LMC -2.3 +- 13.0, error
+          -1.8 +- 2.6 %; Student-t 95 %)
 """
 
 import dataclasses

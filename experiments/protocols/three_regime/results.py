@@ -130,7 +130,7 @@ def is_dead(results: Mapping[str, Any], **thresholds: float | None) -> np.ndarra
 
 
 def living(results: Mapping[str, Any], name: str, **thresholds: float | None) -> np.ndarray:
-    """``grid_of`` with nan for dead masks: they are connected and similar and have learnt nothing."""
+    """``grid_of`` with nan for dead masks: connected and similar, they have learnt nothing."""
     return np.where(is_dead(results, **thresholds), np.nan, grid_of(results, name))
 
 
