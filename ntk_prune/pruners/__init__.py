@@ -8,14 +8,13 @@ from collections.abc import Callable
 from ntk_prune.pruners import controls
 from ntk_prune.pruners.driver import PruneInfo, Round, prune
 from ntk_prune.pruners.grasp import grasp
-from ntk_prune.pruners.itersnip import itersnip
 from ntk_prune.pruners.lamp import lamp
 from ntk_prune.pruners.magnitude import magnitude
 from ntk_prune.pruners.ntksap import ntksap
 from ntk_prune.pruners.px import px
 from ntk_prune.pruners.pxact import pxact
 from ntk_prune.pruners.random import random
-from ntk_prune.pruners.snip import snip
+from ntk_prune.pruners.snip import itersnip, snip
 from ntk_prune.pruners.synflow import synflow
 from ntk_prune.pruners.synflow_l2 import synflow_l2
 from ntk_prune.types import Pruner

@@ -1,19 +1,22 @@
-"""SNIP: connection sensitivity (Lee, Ajanthan, Torr, arXiv 1810.02340).
+"""SNIP and iterative SNIP: the sensitivity of the loss to each connection.
 
 ``score = |dL/dm| / sum |dL/dm|`` with ``L`` the cross entropy of ``f(x; theta * m)``.
 
-Differs:
-- gradients are summed over all batches and the absolute value taken at the end; the paper uses
-  one batch, the published NTK-SAP code sums as here;
-- one shot by default as in the paper; ``num_rounds`` iterates it.
+``snip`` (Lee, Ajanthan, Torr, arXiv 1810.02340) scores every connection once; at a pruned position
+the score is the sensitivity to putting the weight back, which is not zero and enters the
+normalisation. ``itersnip`` (de Jorge et al., arXiv 2006.09081; Verdenius et al., arXiv 2006.00896)
+scores and prunes many times by ``|theta * dL/dtheta| = |m * dL/dm|``, zero at a pruned position.
 
-At a pruned position the score is the sensitivity to putting the weight back, which is not zero
-and enters the normalisation; ``masks.keep_top`` passes over it.
+Differs:
+- gradients are summed over all batches and the absolute value taken at the end, as in the published
+  NTK-SAP code; the papers use one batch;
+- ``snip(num_rounds=...)`` iterates it, which its paper does not.
 """
 
 import jax
 import jax.numpy as jnp
 
+from ntk_prune import masks
 from ntk_prune.pruners.common import (
     BatchNormMode,
     Schedule,
@@ -40,6 +43,24 @@ def snip(
     def score(key, model, params, state, mask, batches):
         del key
         return _sensitivity(mask_gradient(model, params, state, mask, batches, batch_norm))
+
+    return make_pruner(score, num_rounds, schedule, scope)
+
+
+@criterion
+def itersnip(
+    num_rounds: int = 100,
+    schedule: Schedule = "exponential",
+    scope: Scope = "global",
+    batch_norm: BatchNormMode = "batch",
+) -> Pruner:
+    """SNIP's sensitivity of the connections still there, ``|theta * dL/dtheta|``."""
+    check_batch_norm(batch_norm)
+
+    def score(key, model, params, state, mask, batches):
+        del key
+        gradient = mask_gradient(model, params, state, mask, batches, batch_norm)
+        return _sensitivity(masks.apply(gradient, mask))
 
     return make_pruner(score, num_rounds, schedule, scope)
 
