@@ -79,11 +79,11 @@ def _crop(
     h = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
     w = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
     fits = (h > 0) & (h <= height) & (w > 0) & (w <= width)
-    first, found = jnp.argmax(fits), fits.any()
-    h = jnp.where(found, h[first], min(height, round(width / ratio[0])))
-    w = jnp.where(found, w[first], min(width, round(height * ratio[1])))
-    top = jnp.where(found, jax.random.randint(keys[2], (), 0, height - h + 1), (height - h) // 2)
-    left = jnp.where(found, jax.random.randint(keys[3], (), 0, width - w + 1), (width - w) // 2)
+    first, some_fit = jnp.argmax(fits), fits.any()
+    h = jnp.where(some_fit, h[first], min(height, round(width / ratio[0])))
+    w = jnp.where(some_fit, w[first], min(width, round(height * ratio[1])))
+    top = jnp.where(some_fit, jax.random.randint(keys[2], (), 0, height - h + 1), (height - h) // 2)
+    left = jnp.where(some_fit, jax.random.randint(keys[3], (), 0, width - w + 1), (width - w) // 2)
     return top, left, h, w
 
 

@@ -93,8 +93,8 @@ def is_image(name: str) -> bool:
 
 def stamps(root: Path, paths: Iterable[str]) -> Listing:
     """Size and time of every file, by which a cache knows whether one has changed."""
-    found = ((path, os.stat(f"{root}/{path}")) for path in paths)
-    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
+    stats = ((path, os.stat(f"{root}/{path}")) for path in paths)
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
 
 
 def natural(path: str) -> tuple:

@@ -44,24 +44,24 @@ def load(
     if augment not in AUGMENTATIONS:
         known = ", ".join(AUGMENTATIONS)
         raise ValueError(f"{name}: unknown augment {augment!r}; choose one of {known}")
-    found = READERS[name](data_dir)
+    contents = READERS[name](data_dir)
     return Stream(
         name=name,
-        num_classes=len(found.classes),
+        num_classes=len(contents.classes),
         mean=MEAN,
         std=STD,
-        classes=found.classes,
+        classes=contents.classes,
         image_shape=(image_size, image_size, 3),
-        train=found.train,
-        test=found.test,
+        train=contents.train,
+        test=contents.test,
         augment=functools.partial(_augment, AUGMENTATIONS[augment], image_size),
         resize=functools.partial(_resize, image_size),
         num_workers=num_workers,
-        y_train=found.y_train,
+        y_train=contents.y_train,
     )
 
 
-class Found(NamedTuple):
+class Contents(NamedTuple):
     """What a reader finds, and the training labels if it knows them."""
 
     classes: tuple[str, ...]
@@ -70,7 +70,7 @@ class Found(NamedTuple):
     y_train: np.ndarray | None
 
 
-def from_tfds(data_dir: str | os.PathLike | None) -> Found:
+def from_tfds(data_dir: str | os.PathLike | None) -> Contents:
     """The records of TensorFlow Datasets, read without TensorFlow."""
     root = tfds.default_dir() if data_dir is None else Path(data_dir).expanduser()
     prepared = tfds.find("imagenet2012", root)
@@ -78,7 +78,7 @@ def from_tfds(data_dir: str | os.PathLike | None) -> Found:
     if missing := {"train", "validation"} - set(builder.info.splits):
         raise ValueError(f"{prepared} was prepared without {' and '.join(sorted(missing))}")
     train, test = (Source(_record, _records(builder, s)) for s in ("train", "validation"))
-    return Found(tuple(builder.info.features["label"].names), train, test, None)
+    return Contents(tuple(builder.info.features["label"].names), train, test, None)
 
 
 def _records(builder: Any, split: str) -> Sequence[dict]:
@@ -97,7 +97,7 @@ def _record(record: dict) -> Example:
         raise ValueError(f"cannot decode image {file} of imagenet2012: {error}") from error
 
 
-def from_folder(data_dir: str | os.PathLike | None) -> Found:
+def from_folder(data_dir: str | os.PathLike | None) -> Contents:
     """The files of an image folder; classes are sorted by name."""
     splits = ("train", "val")
     if data_dir is None:
@@ -108,7 +108,7 @@ def from_folder(data_dir: str | os.PathLike | None) -> Found:
     labelled = list(zip(paths, y.tolist(), strict=True))
     n = sum(path.startswith("train/") for path in paths)
     train, test = (Source(functools.partial(_file, root), p) for p in (labelled[:n], labelled[n:]))
-    return Found(tuple(classes), train, test, y[:n])
+    return Contents(tuple(classes), train, test, y[:n])
 
 
 def _file(root: Path, item: tuple[str, int]) -> Example:
@@ -116,7 +116,7 @@ def _file(root: Path, item: tuple[str, int]) -> Example:
     return folder.read_rgb(root / path), label
 
 
-READERS: dict[str, Callable[[str | os.PathLike | None], Found]] = {
+READERS: dict[str, Callable[[str | os.PathLike | None], Contents]] = {
     "imagenet": from_tfds,
     "imagenet_folder": from_folder,
 }

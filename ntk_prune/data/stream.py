@@ -175,12 +175,12 @@ def _end_with_parent(index: int, count: int) -> None:
 
 
 def _batches(dataset: Any) -> Generator[tuple[np.ndarray, np.ndarray]]:
-    made = iter(dataset)
+    batches = iter(dataset)
     try:
-        yield from map(_copied, made)
+        yield from map(_copied, batches)
     finally:
-        made.close()
-        del made
+        batches.close()
+        del batches
         gc.collect()  # grain's iterators hold their last batch in a cycle
 
 

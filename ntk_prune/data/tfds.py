@@ -69,9 +69,9 @@ def prepare_command(name: str, data_dir: Path) -> str:
 
 def find(name: str, data_dir: Path) -> Path:
     """The folder ``<data_dir>/<name>/<version>`` of the newest version prepared as array_record."""
-    found = [p.parent for p in (data_dir / name).glob("*/dataset_info.json")]
+    prepared = [p.parent for p in (data_dir / name).glob("*/dataset_info.json")]
     # A preparation that was killed leaves an `incomplete.*` folder behind.
-    versions = [p for p in found if re.fullmatch(r"\d+\.\d+\.\d+", p.name)]
+    versions = [p for p in prepared if re.fullmatch(r"\d+\.\d+\.\d+", p.name)]
     if not versions:
         raise FileNotFoundError(
             f"{name} is not prepared in {data_dir / name}: run `{prepare_command(name, data_dir)}`"

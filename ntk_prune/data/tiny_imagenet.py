@@ -108,9 +108,9 @@ def _images(root: Root, split: str) -> list[str]:
 def _train(root: Root, wnids: list[str]) -> list[str]:
     """The training images; every class has some, and there is no other class."""
     paths = _images(root, "train")
-    found = {path.split("/")[1] for path in paths}
-    if found != set(wnids):
-        only = ", ".join(sorted(found ^ set(wnids))[:5])
+    present = {path.split("/")[1] for path in paths}
+    if present != set(wnids):
+        only = ", ".join(sorted(present ^ set(wnids))[:5])
         raise ValueError(f"{root}: wnids.txt and train/ have different classes: {only}")
     return paths
 
@@ -125,8 +125,8 @@ def _validation(root: Root, wnids: list[str]) -> dict[str, str]:
         raise ValueError(f"{root}: val_annotations.txt and val/images/ differ: {only}")
     unknown = sorted(set(annotated.values()) - set(wnids))
     if not paths or unknown:
-        found = f"classes not in wnids.txt: {', '.join(unknown[:5])}" if unknown else "no images"
-        raise ValueError(f"{root}: val_annotations.txt has {found}")
+        fault = f"classes not in wnids.txt: {', '.join(unknown[:5])}" if unknown else "no images"
+        raise ValueError(f"{root}: val_annotations.txt has {fault}")
     return {path: annotated[path] for path in paths}
 
 

@@ -119,8 +119,8 @@ def change_depth(
 
 
 def _blocks_per_stage(tree: Mapping[str, Any]) -> int:
-    found = [name for name in tree if _BLOCK.fullmatch(name)]
-    n, rest = divmod(len(found), 3)
+    blocks = [name for name in tree if _BLOCK.fullmatch(name)]
+    n, rest = divmod(len(blocks), 3)
     if n == 0 or rest:
         raise ValueError("the depth is changed of CIFAR ResNets (6n+2) only: no such blocks here")
     return n

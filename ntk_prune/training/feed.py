@@ -22,12 +22,12 @@ class Feed(NamedTuple):
 
 
 def in_memory(
-    how: Distributed, x: Array, y: Array, order: Callable[[int], Array], key: Key
+    distributed: Distributed, x: Array, y: Array, order: Callable[[int], Array], key: Key
 ) -> Feed:
     """Raw examples ``x [n, ...]``, ``y [n, ...]`` lie on the devices once and are gathered there.
 
     Args:
-        how: From ``distribute``.
+        distributed: From ``distribute``.
         x: Examples.
         y: Labels.
         order: ``order(epoch) -> int [steps per epoch, batch size]``, rows of ``x``; with ``R``
@@ -35,19 +35,19 @@ def in_memory(
         key: Of the augmentation; ``[R]`` with replicates.
     """
     steps_per_epoch, *_, batch_size = order(0).shape
-    x, y = how.replicate((x, y))
+    x, y = distributed.replicate((x, y))
 
     def batches(start: int, stop: int) -> Iterator[Examples]:
         epoch, first = divmod(start, steps_per_epoch)
         rows = np.asarray(order(epoch))[first : first + stop - start]
-        for chunk in range(0, len(rows), how.steps_per_call):
-            yield how.take(x, y, rows[chunk : chunk + how.steps_per_call], key)
+        for chunk in range(0, len(rows), distributed.steps_per_call):
+            yield distributed.take(x, y, rows[chunk : chunk + distributed.steps_per_call], key)
 
     return Feed(steps_per_epoch, batch_size, batches)
 
 
 def streamed(
-    how: Distributed,
+    distributed: Distributed,
     read: Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]],
     steps_per_epoch: int,
     batch_size: int,
@@ -62,9 +62,9 @@ def streamed(
         if start != position:  # the first epoch after a restart; later ones go on reading
             source, position = read(start), start
         while position < stop:
-            size = min(how.steps_per_call, stop - position)
+            size = min(distributed.steps_per_call, stop - position)
             x, y = (np.stack(a) for a in zip(*(next(source) for _ in range(size)), strict=True))
             position += size
-            yield how.put(x, y, key)
+            yield distributed.put(x, y, key)
 
     return Feed(steps_per_epoch, batch_size, batches)
