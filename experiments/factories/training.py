@@ -60,7 +60,7 @@ def make_step(
         optimizer,
         preparation(images, dataset),
         LOSSES[config.loss],
-        config.batch_norm == "batch",
+        "batch" if config.batch_norm == "batch" else "running",
         config.sam_rho,
         config.sam_adaptive,
     )

@@ -9,18 +9,24 @@ from ntk_prune import masks
 from ntk_prune.pruners.common import check_choice
 from ntk_prune.types import Array, Key, Mask, Model, Params, State
 
-RandomScope = Literal["layer", "global", "even"]
+RandomCounts = Literal["layer", "global", "even"]
 
 
-def randomly_prune(key: Key, mask: Mask, scope: RandomScope = "layer") -> Mask:
+def randomly_prune(key: Key, mask: Mask, counts: RandomCounts = "layer") -> Mask:
     """A random mask as dense as ``mask``.
 
-    "layer": the same count in every layer, at other positions. "global": the same count in all,
-    anywhere. "even": the same density in every layer, to rounding. Raises ValueError for another
-    scope.
+    Args:
+        key: Draws the positions.
+        mask: Whose counts are kept.
+        counts: Which of them: of each ``"layer"``; the ``"global"`` one, anywhere; or the global
+            one, ``"even"``, with one density in all layers, to rounding. (The scope ``"layer"`` of
+            a pruner is ``"even"`` here: it does not know a mask to take counts from.)
+
+    Raises:
+        ValueError: for other ``counts``.
     """
-    check_choice(("layer", "global", "even"), scope=scope)
-    if scope == "layer":
+    check_choice(("layer", "global", "even"), counts=counts)
+    if counts == "layer":
         return masks.shuffle(key, mask)
     leaves, treedef = jax.tree.flatten(mask)
     keys = jax.random.split(key, len(leaves))
@@ -28,7 +34,7 @@ def randomly_prune(key: Key, mask: Mask, scope: RandomScope = "layer") -> Mask:
     scores = jax.tree.unflatten(treedef, drawn)
     everything = masks.ones_like(mask)
     return masks.keep_top(
-        scores, everything, masks.density(mask), "layer" if scope == "even" else "global"
+        scores, everything, masks.density(mask), "layer" if counts == "even" else "global"
     )
 
 

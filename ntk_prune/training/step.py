@@ -11,7 +11,7 @@ from ntk_prune import masks
 from ntk_prune.losses import Loss, cross_entropy, labelled
 from ntk_prune.training.optimisers import ascent
 from ntk_prune.training.state import TrainState
-from ntk_prune.types import Array, Key, Model
+from ntk_prune.types import Array, BatchNormMode, Key, Model
 
 
 class Examples(NamedTuple):
@@ -38,7 +38,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     prepare: Prepare,
     loss: Loss = cross_entropy,
-    batch_statistics: bool = True,
+    batch_norm: BatchNormMode = "batch",
     sam_rho: float = 0.0,
     sam_adaptive: bool = False,
 ) -> TrainStep:
@@ -57,8 +57,8 @@ def make_train_step(
         optimizer: The update rule.
         prepare: Raw examples to inputs.
         loss: One number per labelled entry.
-        batch_statistics: Normalise by the statistics of the global batch; otherwise by the
-            running statistics, which then never change.
+        batch_norm: ``"batch"``: normalise by the statistics of the global batch; ``"running"``: by
+            the running statistics, which then never change.
         sam_rho: Length of the step to the sharpest point near by; 0: none, one gradient a step.
         sam_adaptive: The step relative to the size of each weight.
 
@@ -73,7 +73,7 @@ def make_train_step(
         def loss_fn(params):
             pruned = masks.apply(params, state.mask)
             logits, new = model.apply(
-                pruned, state.state, x, train=batch_statistics, axis_name=axis_name
+                pruned, state.state, x, train=batch_norm == "batch", axis_name=axis_name
             )
             valid = labelled(batch.y, logits.shape[-1])
             count = valid.sum()

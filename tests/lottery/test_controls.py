@@ -38,9 +38,9 @@ def test_layer_keeps_the_counts_of_every_layer():
 
 
 def test_global_keeps_the_count_and_levels_the_densities():
-    found = counts(lottery.randomly_prune(KEY, MASK, "global"))
-    assert sum(k for k, _ in found.values()) == sum(k for k, _ in counts(MASK).values())
-    k, n = found["fc0/kernel"]
+    global_counts = counts(lottery.randomly_prune(KEY, MASK, "global"))
+    assert sum(k for k, _ in global_counts.values()) == sum(k for k, _ in counts(MASK).values())
+    k, n = global_counts["fc0/kernel"]
     assert abs(k / n - 0.3) < 4 * (0.3 * 0.7 / n) ** 0.5
 
 
@@ -50,9 +50,9 @@ def test_even_gives_every_layer_the_same_density():
         assert k == round(density * n)
 
 
-@pytest.mark.parametrize("scope", ["layer", "global", "even"])
-def test_other_keys_give_other_positions_and_biases_stay(scope):
-    first, second = (lottery.randomly_prune(jax.random.key(k), MASK, scope) for k in (1, 2))
+@pytest.mark.parametrize("kept", ["layer", "global", "even"])
+def test_other_keys_give_other_positions_and_biases_stay(kept):
+    first, second = (lottery.randomly_prune(jax.random.key(k), MASK, kept) for k in (1, 2))
     for mask in (first, second):
         assert mask["fc0"]["bias"].all()
         assert (np.asarray(mask["fc0"]["kernel"]) != np.asarray(MASK["fc0"]["kernel"])).any()

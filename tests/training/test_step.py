@@ -117,7 +117,7 @@ def test_labels_outside_the_classes_count_nowhere(problem):
     """One ignored example among eight is a batch of seven, also with unequal shares."""
     problem.prepare = lambda key, step, index, x: x.astype(jnp.float32) / 128 - 1
     step = training.make_train_step(
-        problem.model, training.sgd(1.0, 0.0), problem.prepare, batch_statistics=False
+        problem.model, training.sgd(1.0, 0.0), problem.prepare, batch_norm="running"
     )
     x, y, index, key = batch_of(problem)
     expected, metrics = step(problem.create(), Examples(x[1:], y[1:], index[1:], key), None)
@@ -133,7 +133,7 @@ def test_labels_outside_the_classes_count_nowhere(problem):
 
 def test_frozen_statistics_stay(problem):
     step = training.make_train_step(
-        problem.model, problem.optimizer, problem.prepare, batch_statistics=False
+        problem.model, problem.optimizer, problem.prepare, batch_norm="running"
     )
     after, _ = step(problem.create(), batch_of(problem), None)
     jax.tree.map(np.testing.assert_array_equal, after.state, problem.state)

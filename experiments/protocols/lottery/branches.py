@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from experiments.protocols.lottery.tickets import Origin
 from ntk_prune import lottery, training
-from ntk_prune.lottery.controls import RandomScope
+from ntk_prune.lottery.controls import RandomCounts
 from ntk_prune.models import MODELS
 from ntk_prune.pruners.common import check_at_least, check_choice
 from ntk_prune.training import TrainState
@@ -79,7 +79,7 @@ def retrain(from_step_zero: bool = False) -> Branch:
     return Branch(start, first_level=0, needs_changes=True)
 
 
-def randomly_prune(scope: RandomScope = "layer") -> Branch:
+def randomly_prune(scope: RandomCounts = "layer") -> Branch:
     """A random mask as dense as the ticket's, on the weights of the rewind point.
 
     Args:
