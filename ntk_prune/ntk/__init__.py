@@ -8,7 +8,7 @@ jacobian               the Jacobian over the surviving coordinates
 squared_gradients      a diagonal of ``J^T J``
 linearised             the network linearised at its parameters
 gradient_flow          its training in closed form
-infinite_width         architectures, their analytic kernels and the closed form for ReLU (module)
+infinite_width         analytic kernels of MLPs and CNNs, and the closed form for ReLU (module)
 random_pruning         the limit of randomly pruned networks (module)
 concentration          how close finite networks come to a limit (module)
 diagnostics            eigenvalues, condition, rank, alignment, distance of dense kernels (module)

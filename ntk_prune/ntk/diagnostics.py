@@ -77,11 +77,6 @@ def duplicates(kernel: Array) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in zip(*np.nonzero(np.triu(close, 1)), strict=True)]
 
 
-def nuclear_norm(kernel: Array) -> float:
-    """The sum of the absolute eigenvalues; the trace, for a kernel without rounding."""
-    return float(np.abs(eigenvalues(kernel)).sum())
-
-
 def effective_rank(kernel: Array) -> float:
     """``exp(H(p))`` with ``p`` the eigenvalues over their sum (Roy and Vetterli, 2007).
 

@@ -18,11 +18,6 @@ from ntk_prune.types import Array
 
 ACTIVATIONS = ("relu", "erf", "identity")
 HEADS = ("mean", "flatten")
-NO_KERNEL = {  # what networks of this project contain that has no closed form
-    "lenet5": "max pooling",
-    "resnet": "batch norm",
-    "vgg": "batch norm and max pooling",
-}
 
 
 class Kernels(NamedTuple):
@@ -103,39 +98,6 @@ class CNN:
 def _one_of(field: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"no analytic kernel for {field} {value!r}; choose one of {known}")
-
-
-def architecture(
-    name: str, *, W_std: float = math.sqrt(2.0), b_std: float = 0.0, **options: Any
-) -> MLP | CNN:
-    """The infinitely wide counterpart of ``ntk_prune.models.MODELS[name](**options)``.
-
-    In NTK parameterisation a weight's gradient counts ``W_std^2 / fan_in``, a bias's ``b_std^2``.
-    With b_std = 0 the biases of ``bias=True``, which vanish with width, do not count.
-
-    Raises:
-        ValueError: the network contains something without an analytic kernel.
-
-    >>> architecture("convnet", channels=(8, 8), strides=(1, 2)).strides
-    (1, 2)
-    """
-    if name in NO_KERNEL:
-        raise ValueError(
-            f"{name} has no analytic kernel: {NO_KERNEL[name]} has none; use mlp or convnet,"
-            " or the empirical kernel"
-        )
-    if options.pop("batch_norm", False):
-        raise ValueError(f"{name} with batch norm has no analytic kernel: take batch_norm=False")
-    options = {key: value for key, value in options.items() if key not in ("bias", "dtype")}
-    common = {"num_outputs": options.pop("num_classes", 10), "W_std": W_std, "b_std": b_std}
-    match name:
-        case "mlp":
-            return MLP(**{"widths": (100,) * 5, **options}, **common)
-        case "lenet_300_100":
-            return MLP(widths=(300, 100), **options, **common)
-        case "convnet":
-            return CNN(**{"channels": (8, 16, 16), "strides": (1, 2, 1), **options}, **common)
-    raise ValueError(f"no analytic kernel for {name!r}; choose mlp, lenet_300_100 or convnet")
 
 
 @functools.cache

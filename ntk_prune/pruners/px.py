@@ -4,8 +4,9 @@ r"""Path exclusion, PX (Iurada, Ciccone, Tommasi, CVPR 2024, arXiv 2406.01820).
 
 a bound of the kernel's trace: the paths that an example opens, times the values of all paths
 (``pruners.paths``). ``R`` is linear in the first factor and the second does not see the data, so
-one gradient on one example of ones is all that a round differentiates. The data are one number for
-each output, and while the last layer is dense it is the same number: PX is SynFlow-L2 then.
+one gradient on one example of ones is all that a round differentiates. The data enter only as one
+weight per output, ``sum_b |J_v^{f_k}(x_b)|^2``. While the last layer is dense all these weights are
+equal, so PX ranks as SynFlow-L2.
 
 Differs:
 - the published code has three rules in its history, with ``g = dR/d(theta^2)``: ``|theta|^5 |g|``
