@@ -30,7 +30,7 @@ def residual(tmp_path_factory):
 def config_file(tmp_path):
     file = tmp_path / "branch.py"
     file.write_text(
-        "from experiments.config import LotteryBranch\n"
+        "from experiments.protocols.lottery.branch_config import LotteryBranch\n"
         f"def get_config(): return LotteryBranch(recipe={FILE!r})\n"
     )
     return file
