@@ -1,12 +1,13 @@
 """What is measured of a network along its training: ``state -> {name: number}``."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
 from ntk_prune import masks
-from ntk_prune.ntk import diagnostics, empirical_ntk
+from ntk_prune.ntk import diagnostics, empirical_ntk, estimate_cost
 from ntk_prune.training import TrainState
 from ntk_prune.types import Array, Mask, Model, Params, State
 
@@ -25,6 +26,28 @@ def kernel_of(
     return empirical_ntk(
         model, params, x, state=state, mask=mask, wrt="prunable", accumulate="float64"
     )
+
+
+def kernel_costs(
+    model: Model, image: Array, num_images: int, densities: Iterable[float]
+) -> Iterator[str]:
+    """What the kernels of ``kernel_of`` will cost of networks pruned by magnitude, a line each.
+
+    Args:
+        model: The network.
+        image: One input ``[1, ...]``, for its shape.
+        num_images: Images of the kernel.
+        densities: Kept fractions of the prunable weights.
+    """
+    params, state = jax.jit(model.init)(jax.random.key(0), image)
+    x: Any = jax.ShapeDtypeStruct((num_images, *image.shape[1:]), np.float32)
+    dense, scores = masks.ones_like(params), jax.tree.map(np.abs, params)
+    for density in sorted(set(densities), reverse=True):
+        mask = masks.keep_top(scores, dense, density)
+        cost = estimate_cost(
+            model, params, x, state=state, mask=mask, wrt="prunable", accumulate="float64"
+        )
+        yield f"kernel at density {density:g} of {num_images} images: {cost}"
 
 
 class KernelTracker:

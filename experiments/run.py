@@ -17,8 +17,8 @@ def main(argv: list[str] | None = None) -> int:
         store, protocol = Store(workdir, config), PROTOCOLS[config.protocol]
         if dry_run:
             print(f"{json.dumps(to_dict(config), indent=1)}\n{workdir}")
-            if protocol.costs is not None:
-                print(*protocol.costs(config), sep="\n")
+            for line in protocol.costs(config) if protocol.costs else ():
+                print(line)
             return 0
         if store.done is not None:
             print(f"{workdir} is finished: {store.done}")

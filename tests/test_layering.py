@@ -40,6 +40,9 @@ ALLOWED = {
 EXPERIMENTS = ("errors", "presentation", "plotting", "references", "runs", "config", "store",
                "stages", "metrics", "factories", "driver", "pruning", "observers", "comparison",
                "trained", "protocols", "report", "cli", "run", "measure", "regimes")  # fmt: skip
+# What goes on from another workflow imports that one; no workflow imports any other.
+PARENTS = {"transfer": "prune_and_train", "segmentation": "prune_and_train"}
+COMMAND_LINES = {"run", "measure", "regimes", "report.__main__"}
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}
 HEAVY = {"tensorflow", "tensorflow_datasets", "neural_tangents", "matplotlib", "pandas", "torch",
          "sklearn", "orbax", "grain"}  # fmt: skip
@@ -116,6 +119,24 @@ def test_experiments_import_what_stands_before_them():
             for other in imported(path, known):
                 root, *rest = other.split(".")
                 assert root != "experiments" or rank[rest[0]] <= own, f"{name} imports {other}"
+
+
+def test_a_protocol_imports_no_other_but_its_parent():
+    known, folder = modules(), "experiments.protocols."
+    names = {name.split(".")[2] for name in known if name.startswith(folder)} - {"protocol"}
+    for name, path in known.items():
+        if name.startswith(folder) and (own := name.split(".")[2]) in names:
+            others = {n.split(".")[2] for n in imported(path, known) if n.startswith(folder)}
+            assert others & names <= {own, PARENTS.get(own)}, name
+
+
+def test_nothing_below_a_command_line_knows_it():
+    known = modules()
+    for name, path in known.items():
+        root, _, inside = name.partition(".")
+        if root == "experiments" and inside not in COMMAND_LINES:
+            assert "experiments.cli" not in imported(path, known), name
+            assert "argparse" not in imports(path), name
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

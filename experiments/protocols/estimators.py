@@ -20,6 +20,7 @@ from experiments.config.sections import DataConfig, Experiment
 from experiments.errors import user_errors
 from experiments.plotting import panels
 from experiments.plotting.saving import save
+from experiments.protocols.protocol import Protocol
 from experiments.store import Store
 from ntk_prune import masks
 from ntk_prune.models import mlp
@@ -221,3 +222,6 @@ def _over_draws(axes: Any, rows: Any) -> None:
         )  # fmt: skip
     axes.set_xscale("log")
     axes.legend(fontsize=7)
+
+
+PROTOCOL = Protocol(Estimators, estimators)

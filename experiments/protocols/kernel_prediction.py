@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,8 +14,10 @@ from experiments import factories
 from experiments.config.options import choice, require
 from experiments.config.sections import DataConfig, Experiment, PruneConfig
 from experiments.errors import user_errors
+from experiments.observers import kernel_costs
 from experiments.plotting import panels, style
 from experiments.plotting.saving import save
+from experiments.protocols.protocol import Protocol
 from experiments.store import Store
 from ntk_prune import data, masks
 from ntk_prune.models import mlp
@@ -81,6 +84,18 @@ def kernel_prediction(config: KernelPrediction, store: Store) -> None:
             print(text_of(cells[-1]), flush=True)
         draw_figure(cells, store.path / "kernel_prediction")
         store.finish({text_of(cell): cell["distance"][-1] for cell in cells})
+
+
+def costs(config: KernelPrediction) -> Iterator[str]:
+    """What the kernels of every width will cost: on the training images, and as much on the test
+    images against them."""
+    with user_errors("data"):
+        dataset = factories.load_images(config.data)
+    image = factories.example(config.data, dataset)
+    for width in config.widths:
+        model = mlp((width, width), dataset.num_classes, config.activation)
+        for line in kernel_costs(model, image, config.num_images, config.densities):
+            yield f"width {width}, {line}"
 
 
 def compare(
@@ -200,3 +215,6 @@ def _losses_of(ax: Any, cell: dict[str, Any]) -> None:
                 label=f"{split}, predicted")  # fmt: skip
     ax.set_xscale("log")
     ax.set_title(f"width {cell['width']}, density {100 * cell['density']:g} %")
+
+
+PROTOCOL = Protocol(KernelPrediction, kernel_prediction, costs)

@@ -12,12 +12,13 @@ from experiments import factories
 from experiments.config.options import choice, require
 from experiments.config.sections import DataConfig, Experiment, ModelConfig, PruneConfig
 from experiments.errors import user_errors
-from experiments.observers import kernel_of
+from experiments.observers import kernel_costs, kernel_of
 from experiments.plotting.saving import save
 from experiments.plotting.spectra import eigenvalues
+from experiments.protocols.protocol import Protocol
 from experiments.store import Store
 from ntk_prune import masks
-from ntk_prune.ntk import diagnostics, estimate_cost
+from ntk_prune.ntk import diagnostics
 from ntk_prune.pruners import PRUNERS, prune
 from ntk_prune.rng import stream
 
@@ -93,20 +94,13 @@ def spectrum(config: Spectrum, store: Store) -> None:
 
 
 def costs(config: Spectrum) -> Iterator[str]:
-    """The estimated cost of the dense kernel and of one pruned by magnitude."""
-    dataset = factories.load_data(config.data)
+    """What the dense kernel and a pruned one will cost."""
+    with user_errors("data"):
+        dataset = factories.load_data(config.data)
     image = factories.example(config.data, dataset)
-    model = factories.make_model(config.model, dataset, image)
-    params, state = jax.jit(model.init)(stream(config.seed, "init"), image)
-    x: Any = jax.ShapeDtypeStruct((config.num_images, *image.shape[1:]), np.float32)
-    mask = masks.ones_like(params)
-    scores = jax.tree.map(np.abs, params)
-    for density in (1.0, config.density):
-        mask = masks.keep_top(scores, mask, density)
-        cost = estimate_cost(
-            model, params, x, state=state, mask=mask, wrt="prunable", accumulate="float64"
-        )
-        yield f"kernel at density {density:g}: {cost}"
+    with user_errors("model"):
+        model = factories.make_model(config.model, dataset, image)
+    return kernel_costs(model, image, config.num_images, (1.0, config.density))
 
 
 def diagnose(
@@ -142,3 +136,6 @@ def draw_figure(store: Store, found: dict[str, dict[str, Any]]) -> None:
     """All spectra in one figure."""
     spectra = {method: np.array(numbers["eigenvalues"]) for method, numbers in found.items()}
     save(eigenvalues(spectra), store.path / "spectrum")
+
+
+PROTOCOL = Protocol(Spectrum, spectrum, costs)

@@ -10,6 +10,7 @@ from experiments.errors import UserError
 from experiments.factories import Recipe
 from experiments.plotting.curves import learning_curves
 from experiments.plotting.saving import save
+from experiments.protocols.protocol import Protocol
 from experiments.store import Store
 
 
@@ -64,3 +65,6 @@ def draw_figure(store: Store, networks: list[TrainingJob]) -> None:
     """Learning curves as PNG in the run directory."""
     curves = {name: [network.store.logged(name) for network in networks] for name in CURVES}
     save(learning_curves(curves), store.path / "learning_curves")
+
+
+PROTOCOL = Protocol(Train, train)

@@ -14,6 +14,8 @@ import numpy as np
 from experiments import factories
 from experiments.config.options import require
 from experiments.errors import UserError
+from experiments.protocols.protocol import Protocol
+from experiments.protocols.prune_and_train import costs, show_trained
 from experiments.protocols.prune_and_train.config import PruneAndTrain
 from experiments.protocols.prune_and_train.run import (
     draw_figures,
@@ -98,3 +100,6 @@ def features(
     parts = [recipe.dataset.examples(np.arange(i, min(i + size, n))) for i in range(0, n, size)]
     z = np.concatenate([np.asarray(read(jnp.asarray(x))) for x, _ in parts])
     return z, np.concatenate([y for _, y in parts])
+
+
+PROTOCOL = Protocol(Transfer, transfer, costs, show_trained)

@@ -71,6 +71,22 @@ def test_dry_run_prints_the_config_and_the_cost_and_writes_nothing(tmp_path, cap
     assert run.main([*words, "--dry_run=yes"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (["configs/ntksap_mlp.py:smoke", "--config.kernel_images=10"], 2),
+        (["configs/ntksap_mlp.py:smoke", "--config.kernel_images=0"], 0),
+        (["configs/kernel_prediction_mlp.py:smoke", "--config.widths=4,8"], 4),
+        (["configs/three_regime_digits.py:smoke", "--config.measure.kernel_images=4"], 2),
+        (["configs/random_pruning_theory.py:smoke"], 1),
+    ],
+)
+def test_a_dry_run_says_what_the_kernels_of_every_workflow_cost(words, lines, capsys):
+    assert run.main(["--config", *words, "--dry_run"]) == 0
+    text = capsys.readouterr().out
+    assert sum("kernel at density" in x or "kernels of" in x for x in text.splitlines()) == lines
+
+
 def test_default_workdir_depends_on_the_config_but_seeds_are_siblings():
     paths = [
         cli.parse(["--config", CONFIG, *words]).workdir

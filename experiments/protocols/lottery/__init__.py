@@ -3,6 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from experiments.protocols.lottery.branch_config import LotteryBranch
+from experiments.protocols.lottery.branch_run import lottery_branch
+from experiments.protocols.lottery.config import Lottery
+from experiments.protocols.lottery.run import lottery
+from experiments.protocols.protocol import Protocol
+
 if TYPE_CHECKING:
     from experiments.presentation import Presentation
     from experiments.references import Reference
@@ -14,3 +20,7 @@ def show_levels(runs: "Sequence[Run]", published: "Sequence[Reference]") -> "Pre
     from experiments.protocols.lottery import presentation  # pandas is slow to import
 
     return presentation.present(runs, published)
+
+
+LOTTERY = Protocol(Lottery, lottery, figures=show_levels)
+LOTTERY_BRANCH = Protocol(LotteryBranch, lottery_branch, figures=show_levels)

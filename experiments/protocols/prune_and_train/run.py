@@ -1,6 +1,7 @@
 """Prune at initialisation, train, measure. Every stage leaves its artefact and is not redone."""
 
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from experiments import factories
 from experiments.driver import Observer, TrainingJob, train_one
 from experiments.errors import user_errors
 from experiments.metrics import in_words
-from experiments.observers import KernelTracker, kernel_of
+from experiments.observers import KernelTracker, kernel_costs, kernel_of
 from experiments.protocols.prune_and_train.config import PruneAndTrain
 from experiments.pruning import print_table, write_mask
 from experiments.store import Store
@@ -50,6 +51,14 @@ def prune_and_train(config: PruneAndTrain, store: Store) -> None:
         numbers = run_stages(config, setup, store, params, state)
         draw_figures(store)
         finish(store, numbers)
+
+
+def costs(config: PruneAndTrain) -> Iterator[str]:
+    """What the tracked kernels will cost: of the dense network once, then of the pruned one at the
+    start and after every epoch."""
+    if config.kernel_images > 0:
+        recipe, densities = factories.Recipe(config), (1.0, config.prune.density)
+        yield from kernel_costs(recipe.model, recipe.example, config.kernel_images, densities)
 
 
 def initialise(config: PruneAndTrain, recipe: factories.Recipe) -> tuple[Params, State]:

@@ -57,6 +57,16 @@ def ntk_theory(config: RandomPruning, store: Store) -> None:
         print(f"{store.path}: {summary}")
 
 
+def costs(config: RandomPruning) -> Iterator[str]:
+    """How many networks are drawn, the kernel of a pair of inputs each, and the widest."""
+    plan = list(cells(config))
+    widest = max(cell.network.width for cell in plan)
+    yield (
+        f"kernels of {sum(cell.num_networks for cell in plan):,} random networks in {len(plan)} "
+        f"cells, up to width {widest:,}"
+    )
+
+
 def cells(config: RandomPruning) -> Iterator[Cell]:
     """All cells, by experiment."""
     yield from sweep_cells(config)

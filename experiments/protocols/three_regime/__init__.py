@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from experiments.protocols.protocol import Protocol
+from experiments.protocols.three_regime.config import ThreeRegime
+from experiments.protocols.three_regime.run import costs, three_regime
+
 if TYPE_CHECKING:
     from experiments.presentation import Presentation
     from experiments.references import Reference
@@ -14,3 +18,6 @@ def show_grids(runs: "Sequence[Run]", published: "Sequence[Reference]") -> "Pres
     from experiments.protocols.three_regime import presentation  # slow to import
 
     return presentation.present(runs, published)
+
+
+PROTOCOL = Protocol(ThreeRegime, three_regime, costs, show_grids)

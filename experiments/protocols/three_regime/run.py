@@ -1,7 +1,10 @@
 """Dense networks, masks, retrainings, measures: every cell of the grid, each stage done once."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from experiments import factories
+from experiments.observers import kernel_costs
 from experiments.protocols.three_regime import results
 from experiments.protocols.three_regime.cells import Grid
 from experiments.protocols.three_regime.config import ThreeRegime
@@ -21,6 +24,13 @@ def three_regime(config: ThreeRegime, store: Store) -> None:
         draw_figures(store, collected)
         store.finish(summary(collected))
         print(f"{store.path}: {len(collected['rows'])} masks measured", flush=True)
+
+
+def costs(config: ThreeRegime) -> Iterator[str]:
+    """What the kernels of two retrainings of every mask will cost, each."""
+    if config.measure.kernel_images > 0:
+        recipe, images = factories.Recipe(config.retraining()), config.measure.kernel_images
+        yield from kernel_costs(recipe.model, recipe.example, images, config.densities)
 
 
 def summary(collected: dict[str, Any]) -> dict[str, Any]:
