@@ -10,17 +10,22 @@ import numpy as np
 from ntk_prune.types import Array, Batch, Key
 
 
-def epoch_order(key: Key, epoch: int, n: int, batch_size: int) -> Array:
-    """``int32 [steps, batch_size]``: a permutation of ``0..n-1`` without its incomplete last batch.
+def epoch_order(key: Key, epoch: int, n: int, batch_size: int, drop_last: bool = True) -> Array:
+    """``int32 [steps, batch_size]``: a permutation of ``0..n-1`` without its incomplete last batch,
+    or with it, filled up with -1.
 
     The order depends on ``fold_in(key, epoch)`` alone, so an epoch can be resumed in the middle.
     Raises ValueError when not even one batch can be filled.
+
+    >>> epoch_order(jax.random.key(0), 0, 5, 2, drop_last=False)[-1].tolist()[-1:]
+    [-1]
     """
     if batch_size < 1 or n < batch_size:
         raise ValueError(f"cannot fill a batch of {batch_size} with {n} examples")
-    steps = n // batch_size
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), n)
-    return order[: steps * batch_size].reshape(steps, batch_size).astype(jnp.int32)
+    steps = n // batch_size if drop_last else -(-n // batch_size)
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), n)[: steps * batch_size]
+    order = jnp.pad(order, (0, steps * batch_size - len(order)), constant_values=-1)
+    return order.reshape(steps, batch_size).astype(jnp.int32)
 
 
 class Prepared:

@@ -31,7 +31,8 @@ def in_memory(
         x: Examples.
         y: Labels.
         order: ``order(epoch) -> int [steps per epoch, batch size]``, rows of ``x``; with ``R``
-            replicates ``[steps per epoch, R, batch size]``.
+            replicates ``[steps per epoch, R, batch size]``. An incomplete last batch is filled up
+            with -1, and is then a smaller batch, whose step compiles anew.
         key: Of the augmentation; ``[R]`` with replicates.
     """
     steps_per_epoch, *_, batch_size = order(0).shape
@@ -40,8 +41,11 @@ def in_memory(
     def batches(start: int, stop: int) -> Iterator[Examples]:
         epoch, first = divmod(start, steps_per_epoch)
         rows = np.asarray(order(epoch))[first : first + stop - start]
+        rows, rest = (rows[:-1], rows[-1:]) if rows[-1].min() < 0 else (rows, rows[:0])
         for chunk in range(0, len(rows), distributed.steps_per_call):
             yield distributed.take(x, y, rows[chunk : chunk + distributed.steps_per_call], key)
+        if len(rest):
+            yield distributed.take(x, y, rest[..., : (rest >= 0).sum(-1).max()], key)
 
     return Feed(steps_per_epoch, batch_size, batches)
 

@@ -59,12 +59,13 @@ def fit(
             stop = min(num_steps, (step // feed.steps_per_epoch + 1) * feed.steps_per_epoch)
             start = time.perf_counter()
             watch = _Watch(step, bar)
+            images = 0
             for batches in feed.batches(step, stop):
+                images += batches.index.size
                 state, metrics = train_step.step(state, batches)
                 watch.add(metrics)
             loss, accuracy = watch.finish()
             seconds = time.perf_counter() - start
-            images = (stop - step) * feed.batch_size * np.size(loss)
             step = stop
             yield Epoch(
                 step=step,

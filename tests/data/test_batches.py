@@ -38,6 +38,12 @@ def test_an_epoch_visits_each_example_at_most_once(n, batch_size, epoch):
     assert len(np.unique(order)) == order.size
     assert order.min() >= 0
     assert order.max() < n
+    whole = np.asarray(data.epoch_order(KEY, epoch, n, batch_size, drop_last=False))
+    np.testing.assert_array_equal(whole[: len(order)], order)
+    assert whole.shape == (-(-n // batch_size), batch_size)
+    np.testing.assert_array_equal(np.sort(whole[whole >= 0]), np.arange(n))
+    assert (np.sort(whole.ravel())[: whole.size - n] == -1).all()
+    assert (np.diff(whole[-1] < 0) >= 0).all()  # only the end is filled up
 
 
 def test_epochs_differ_and_repeat_for_the_same_key():

@@ -36,6 +36,25 @@ def test_loss_and_accuracy_are_the_means_over_the_epochs_steps(problem):
     np.testing.assert_allclose((epoch.loss, epoch.accuracy), np.mean(seen, 0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("parallel", ["pmap", "jit"])
+def test_an_incomplete_last_batch_is_a_step_of_its_own(problem, parallel):
+    """20 images in steps of 8, 8 and 4, on four devices, as one by one without the loop."""
+    problem.order = lambda epoch: np.append(np.arange(20), [-1] * 4).reshape(3, 8)
+    epochs = list(problem.fit(4, parallel=parallel, steps_per_call=2))
+    assert [e.step for e in epochs] == [3, 4]
+    step = jax.jit(training.make_train_step(problem.model, problem.optimizer, problem.prepare))
+    state, losses = problem.create(), []
+    for rows in (slice(0, 8), slice(8, 16), slice(16, 20), slice(0, 8)):
+        x, y = jnp.asarray(problem.x[rows]), jnp.asarray(problem.y[rows])
+        batch = training.Examples(x, y, jnp.arange(len(y)), jax.random.key(7))
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    np.testing.assert_allclose(epochs[0].loss, np.mean(losses[:3]), rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), epochs[-1].state, state
+    )
+
+
 def test_the_network_learns(problem):
     epochs = list(problem.fit(60, num_devices=1))
     assert epochs[-1].loss < 0.3 * epochs[0].loss
