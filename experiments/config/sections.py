@@ -148,7 +148,9 @@ class TrainConfig:
     duration: str = "160ep"
     """How long to train."""
     batch_size: int = 128
-    """Images per step over all devices; the incomplete last batch of an epoch is dropped."""
+    """Images per step over all devices."""
+    drop_last: bool = True
+    """Leave out the incomplete last batch of an epoch; otherwise (in memory only) it is a step."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     """Update rule."""
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"

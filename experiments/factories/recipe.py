@@ -72,8 +72,8 @@ class Recipe:
         with user_errors("model"):
             self.model = make_model(config.model, self.dataset, self.example)
         with user_errors("train"):
-            self.devices = choose_devices(train)
             self.steps_per_epoch = count_steps_per_epoch(train, self.dataset)
+            self.devices = choose_devices(train, self.dataset)
             self.learning_rate = make_learning_rate(train, self.steps_per_epoch)
             self.optimizer = make_optimizer(train, self.learning_rate)
             jax.eval_shape(self.optimizer.init, self.shapes[0])

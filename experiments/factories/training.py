@@ -25,25 +25,36 @@ def steps(duration: str, steps_per_epoch: int) -> int:
 
 
 def count_steps_per_epoch(config: TrainConfig, dataset: Data) -> int:
-    """Full batches in the training set. ValueError if there is not one."""
-    steps_per_epoch = dataset.num_train // config.batch_size
+    """Batches in the training set, with the incomplete last one if it is kept.
+
+    ValueError if there is not one that is full, or for a stream that should keep the last one.
+    """
+    if not config.drop_last and isinstance(dataset, data.Stream):
+        raise ValueError(f"drop_last=False: {dataset.name} is streamed, in full batches")
+    steps_per_epoch, rest = divmod(dataset.num_train, config.batch_size)
     if steps_per_epoch == 0:
         raise ValueError(
             f"batch_size {config.batch_size} is more than the {dataset.num_train} training images"
         )
-    return steps_per_epoch
+    return steps_per_epoch + (rest > 0 and not config.drop_last)
 
 
-def choose_devices(config: TrainConfig) -> list[Device]:
+def choose_devices(config: TrainConfig, dataset: Data) -> list[Device]:
     """The first ``num_devices`` devices, or all.
 
-    ValueError if there are fewer, or a batch does not divide among them.
+    ValueError if there are fewer, or a batch, the last one too, does not divide among them.
     """
     devices = jax.devices()
     if config.num_devices is not None and config.num_devices > len(devices):
         raise ValueError(f"num_devices is {config.num_devices}, but there are {len(devices)}")
     devices = devices[: config.num_devices]
     training.check_batch_size(config.batch_size, len(devices))
+    rest = dataset.num_train % config.batch_size
+    if not config.drop_last and rest % len(devices):
+        raise ValueError(
+            f"drop_last=False: the last {rest} images of an epoch do not divide among "
+            f"{len(devices)} devices; use fewer devices or drop them"
+        )
     return devices
 
 
@@ -113,12 +124,12 @@ def make_feed(
                 x, y = zip(*batches, strict=True)
                 yield stacked(x), stacked(y)
 
-        steps_per_epoch = dataset.num_train // config.batch_size
-        return training.streamed(step, read, steps_per_epoch, config.batch_size, key)
+        per_epoch = count_steps_per_epoch(config, dataset)
+        return training.streamed(step, read, per_epoch, config.batch_size, key)
 
     def order(epoch: int) -> np.ndarray:
-        n, size = dataset.num_train, config.batch_size
-        orders = [data.epoch_order(stream(s, "data"), epoch, n, size) for s in distinct]
+        n, size, drop = dataset.num_train, config.batch_size, config.drop_last
+        orders = [data.epoch_order(stream(s, "data"), epoch, n, size, drop) for s in distinct]
         return stacked([np.asarray(rows) for rows in orders], axis=1)
 
     return training.in_memory(step, dataset.x_train, dataset.y_train, order, key)

@@ -36,6 +36,16 @@ SEGMENTATION, IMAGES = "configs/px_deeplab_voc2012.py:smoke", "configs/px_resnet
             ["train.batch_size=1440"],
             "batch_size 1440 is more than the 1437 training images",
         ),
+        (
+            SEGMENTATION,
+            ["train.drop_last=False"],
+            "digits_segmentation is streamed, in full batches",
+        ),
+        (
+            IMAGES,
+            ["train.drop_last=False", "train.num_devices=4"],
+            "the last 29 images of an epoch do not divide among 4 devices",
+        ),
         (IMAGES, ["train.sam_rho=-0.1"], "train.sam_rho: expected 0 or more, got -0.1"),
         (
             "configs/magnitude_resnet20.py:smoke",
