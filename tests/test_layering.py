@@ -30,7 +30,7 @@ ALLOWED = {
     "models": {"types", "activations", "conv_patches"},
     "ntk": CORE | {"models", "linalg"},
     "interop": CORE | {"models"},
-    "pruners": CORE | {"ntk", "linalg"},
+    "pruners": CORE | {"ntk", "linalg", "landscape", "inertial"},
     "training": CORE | {"ntk", "data"},
     "lottery": CORE | {"pruners", "training"},
     "landscape": CORE | {"ntk", "data", "linalg"},

@@ -32,16 +32,16 @@ RC: Any = {
 
 DENSE = "#333333"
 
-# Okabe-Ito without its yellow, then five more, each with its own marker; a method looks the same in
+# Okabe-Ito without its yellow, then six more, each with its own marker; a method looks the same in
 # every figure.
 COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9",
-    "#E69F00", "#7A5195", "#882255", "#332288", "#8C6D31", "#6A8F00",
+    "#E69F00", "#7A5195", "#882255", "#332288", "#8C6D31", "#6A8F00", "#00706E",
 )  # fmt: skip
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "d")
 _METHODS = (
     "ntksap", "snip", "synflow", "grasp", "random",
-    "magnitude", "itersnip", "px", "pxact", "synflow_l2", "lamp",
+    "magnitude", "itersnip", "px", "pxact", "synflow_l2", "lamp", "imc",
 )  # fmt: skip
 _LINES = {"none": "-", "shuffle": (0, (4, 1.5)), "reinit": (0, (1, 1.2)), "invert": "-."}
 

@@ -178,6 +178,32 @@ def coordinate_certificate(hessians: Array, kept: Array) -> Certificate:
     return certificate(hessians, identity[:, kept], identity[:, ~kept])
 
 
+def check_density(density: float, size: int, dimensions: Dimensions, reading: str = "fast") -> None:
+    """Raise ValueError for a density above every admissible dimension.
+
+    Args:
+        density: Kept / total.
+        size: ``d``.
+        dimensions: From ``admissible``.
+        reading: ``"fast"`` keeps ``d - m`` directions, ``"slow"`` keeps ``m``.
+
+    >>> dims = admissible([0.0, 0.0, 0.0, 1.0], lipschitz=0.1)
+    >>> check_density(0.25, 4, dims)
+    >>> check_density(0.5, 4, dims)
+    Traceback (most recent call last):
+    ...
+    ValueError: density 0.5 keeps 2 of 4 weights; the gap condition admits at most 1
+    """
+    m = dimensions.attracting
+    kept = round(density * size)
+    most = max((m if reading == "slow" else size - m).tolist(), default=0)
+    if kept > most:
+        admits = f"at most {most}" if most else "no dimension"
+        raise ValueError(
+            f"density {density:g} keeps {kept} of {size} weights; the gap condition admits {admits}"
+        )
+
+
 def explain(
     dimensions: Dimensions, values: Array, *, below: int = 0, momentum_from: float | None = None
 ) -> str:

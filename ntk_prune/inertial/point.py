@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,29 +12,16 @@ import optax
 
 from ntk_prune.inertial.split import Split, eigen_split
 from ntk_prune.landscape import batch_statistics
+from ntk_prune.landscape.hessian import MaskedLoss
 from ntk_prune.linalg import Eigenpairs, SymmetricOperator
 from ntk_prune.training import Examples, create, make_train_step
 from ntk_prune.training.state import TrainState
 from ntk_prune.types import Array, Batch, Mask, Model, Params, State
 
 
-class Landscape(Protocol):
-    """A loss of flat vectors with its derivatives, such as ``landscape.hessian.MaskedLoss``."""
-
-    @property
-    def w0(self) -> Array: ...
-
-    @property
-    def size(self) -> int: ...
-
-    def value_and_gradient(self, w: Array | None = None) -> tuple[float, Array]: ...
-
-    def hessian(self, w: Array | None = None) -> SymmetricOperator: ...
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class FunctionLoss:
-    """Any smooth ``function(w [d]) -> scalar`` about ``w0`` as a ``Landscape``.
+    """Any smooth ``function(w [d]) -> scalar`` about ``w0``, derived like a ``MaskedLoss``.
 
     >>> loss = FunctionLoss(lambda w: (w[0] * w[1] - 1) ** 2 / 2, jnp.ones(2))
     >>> loss.hessian().dense().tolist()
@@ -69,6 +56,10 @@ def _value_and_gradient(function, w):
 @functools.partial(jax.jit, static_argnames="function")
 def _hessian_product(function, w, v):
     return jax.jvp(jax.grad(function), (w,), (v,))[1]
+
+
+Landscape = MaskedLoss | FunctionLoss
+"""A loss of flat vectors about ``w0``, with its gradient and its Hessian."""
 
 
 class Point(NamedTuple):
@@ -112,11 +103,12 @@ def _step(model: Model, optimizer, trained: TrainState, x: Array, y: Array) -> T
     return step(trained, Examples(x, y, jnp.arange(len(x)), jax.random.key(0)), None)[0]
 
 
-def check_products(loss: Landscape) -> None:
-    """Raise FloatingPointError unless the gradient and a Hessian product are finite at ``w0``."""
+def check_finite(loss: Landscape, operator: SymmetricOperator) -> None:
+    """Raise FloatingPointError unless the gradient at ``w0`` and the product of ``operator``, the
+    Hessian or Gauss-Newton matrix there, with its direction are finite."""
     gradient = loss.value_and_gradient()[1]
-    product = loss.hessian().matvec(gradient / (jnp.linalg.norm(gradient) + 1e-30))
-    for name, vector in (("gradient", gradient), ("product with the Hessian", product)):
+    product = operator.matvec(gradient / (jnp.linalg.norm(gradient) + 1e-30))
+    for name, vector in (("gradient", gradient), ("second derivative", product)):
         bad = int((~np.isfinite(vector)).sum())
         if bad:
             raise FloatingPointError(

@@ -83,8 +83,9 @@ class MaskedLoss:
     @functools.cached_property
     def num_labelled(self) -> int:
         """``N``: the labelled entries of all batches."""
-        apply = functools.partial(self.model.apply, train=False)
-        logits = jax.eval_shape(apply, self.params, self.state, self.batches.x[0])[0]
+        logits = _inference.eval_shape(
+            self.model, self.params, self.state, jnp.asarray(self.batches.x[0])
+        )
         return int(losses.labelled(np.asarray(self.batches.y), logits.shape[-1]).sum())
 
     @property
@@ -142,6 +143,11 @@ class MaskedLoss:
             for x, y in zip(self.batches.x, self.batches.y, strict=True):
                 total = add(total, *fixed, x, y, params, *tangent)
         return total
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _inference(model: Model, params: Params, state: State, x: Array) -> Array:
+    return model.apply(params, state, x, train=False)[0]
 
 
 def _logits(model: Model, batch_norm: str, state: State, x: Array, params: Params) -> Array:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ntk_prune.pruners import controls
 from ntk_prune.pruners.driver import PruneInfo, Round, prune
 from ntk_prune.pruners.grasp import grasp
+from ntk_prune.pruners.imc import imc
 from ntk_prune.pruners.lamp import lamp
 from ntk_prune.pruners.magnitude import magnitude
 from ntk_prune.pruners.ntksap import ntksap
@@ -31,6 +32,7 @@ PRUNERS: dict[str, Callable[..., Pruner]] = {
     "px": px,
     "pxact": pxact,
     "synflow_l2": synflow_l2,
+    "imc": imc,
 }
 
 # The criteria themselves are public by ``PRUNERS``.

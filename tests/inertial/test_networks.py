@@ -165,5 +165,6 @@ def test_divergence_and_products_that_are_not_finite():
         )
     bad = point.FunctionLoss(lambda w: jnp.sqrt(w[0]) + w[1] ** 2, jnp.array([0.0, 1.0]))
     with pytest.raises(FloatingPointError, match="gradient are not finite at W"):
-        point.check_products(bad)
-    point.check_products(networks.two_weights())
+        point.check_finite(bad, bad.hessian())
+    good = networks.two_weights()
+    point.check_finite(good, good.hessian())
