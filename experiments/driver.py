@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.factories import Program, Recipe
+from experiments.factories import Program, Recipe, choose_at_once
 from experiments.metrics import final_numbers, in_words, log_epoch, log_test
 from experiments.stages import Numbers, done_once
 from experiments.store import Store
@@ -75,6 +75,41 @@ def train_all(
         )
         done_once([job.store for job in together], make)
     _remove(checkpoints)
+
+
+def train_named(
+    recipe: Recipe,
+    jobs: Mapping[str, TrainingJob],
+    store: Store,
+    stage: str,
+    keep: Keep | None = None,
+    at_once: int | None = None,
+) -> None:
+    """Train jobs in groups that a run which was killed, or has got more jobs, forms again.
+
+    Args:
+        recipe: How they are trained.
+        jobs: By names that stay the same from run to run.
+        store: Keeps ``groups_<stage>.json`` and, while something trains, the checkpoints.
+        stage: What is trained, unique within ``store``.
+        keep: The states to write.
+        at_once: How many train as one program; None: as many as pay off on this backend.
+    """
+    size = at_once or choose_at_once(recipe.shapes[0], len(jobs))
+    for number, group in enumerate(_groups(store, stage, list(jobs), size)):
+        together = recipe.training_at_once(len(group))
+        train_all(together, [jobs[name] for name in group], store, f"{stage}_{number}", keep)
+
+
+def _groups(store: Store, stage: str, names: Sequence[str], size: int) -> list[list[str]]:
+    """Names of the jobs that train together; groups that were formed once stay."""
+    file = f"groups_{stage}.json"
+    groups = store.read_json(file)["groups"] if store.has(file) else []
+    placed = {name for group in groups for name in group}
+    new = [name for name in names if name not in placed]
+    groups += [new[i : i + size] for i in range(0, len(new), size)]
+    store.write_json(file, {"groups": groups})
+    return groups
 
 
 def train_one(recipe: Recipe, job: TrainingJob) -> Numbers:

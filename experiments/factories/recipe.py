@@ -1,9 +1,11 @@
 """What all networks of one training share."""
 
+import copy
 import functools
 from typing import NamedTuple, Protocol
 
 import jax
+import optax
 
 from experiments.config import DataConfig, ModelConfig, Replicated, TrainConfig
 from experiments.errors import user_errors
@@ -86,6 +88,20 @@ class Recipe:
         if not isinstance(self.config, Replicated):
             return 1
         return self.config.at_once or choose_at_once(self.shapes[0], self.config.replicates)
+
+    def training_at_once(self, number: int) -> "Recipe":
+        """This recipe for so many networks as one program; they share what they compile."""
+        other = copy.copy(self)
+        other.at_once = number
+        return other
+
+    def with_optimizer(self, optimizer: optax.GradientTransformation) -> "Recipe":
+        """This recipe with another update rule, for one network at a time."""
+        other = copy.copy(self)
+        other.at_once, other.optimizer, other._steps_by_size = 1, optimizer, {}
+        c = self.config
+        other._step = make_step(c.train, c.data, self.dataset, self.model, optimizer)
+        return other
 
     @functools.cached_property
     def shapes(self) -> tuple[Params, State]:

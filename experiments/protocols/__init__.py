@@ -2,6 +2,7 @@
 
 from experiments.protocols import (
     estimators,
+    imc,
     kernel_prediction,
     lottery,
     prune_and_train,
@@ -27,6 +28,7 @@ PROTOCOLS: dict[str, Protocol] = {
         estimators.PROTOCOL,
         kernel_prediction.PROTOCOL,
         three_regime.PROTOCOL,
+        imc.PROTOCOL,
         spectrum.PROTOCOL,
     )
 }

@@ -10,12 +10,12 @@ cells/<temperature>/<density>/dense_0/ mask, pruning.json
 import functools
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from experiments import factories
 from experiments.comparison import Comparison
-from experiments.driver import TrainingJob, train_all
+from experiments.driver import TrainingJob, train_named
 from experiments.errors import UserError, user_errors
 from experiments.protocols.three_regime.config import Stage, ThreeRegime, name_of
 from experiments.pruning import write_mask
@@ -113,7 +113,7 @@ class Grid:
                 )
                 for seed in range(self.config.dense_seeds)
             }
-            self._train(recipe, jobs, f"dense_{name}", keep)
+            train_named(recipe, jobs, self.store, f"dense_{name}", keep, self.config.at_once)
 
     def _stopping_epochs(self) -> tuple[float, ...]:
         stopped = self.config.temperature.name == "stopping_epoch"
@@ -162,34 +162,11 @@ class Grid:
                 folder = f"{cell.folder}/retrain_{r}"
                 start = functools.partial(self._start, cell)
                 jobs[folder] = TrainingJob(self.store.within(folder), seed, start)
-        self._train(self.retraining, jobs, "retrain")
+        train_named(self.retraining, jobs, self.store, "retrain", at_once=self.config.at_once)
 
     def _start(self, cell: Cell) -> TrainState:
         mask = self.store.within(cell.folder).load("mask")
         return training.create(*self.dense_network(cell), mask, self.retraining.optimizer)
-
-    def _train(
-        self,
-        recipe: factories.Recipe,
-        jobs: dict[str, TrainingJob],
-        stage: str,
-        keep: dict[str, int] | None = None,
-    ) -> None:
-        """Train the jobs in groups that a killed or grown run forms again as they were."""
-        size = self.config.at_once or factories.choose_at_once(recipe.shapes[0], len(jobs))
-        for number, group in enumerate(self._groups(stage, list(jobs), size)):
-            recipe.at_once = len(group)
-            train_all(recipe, [jobs[name] for name in group], self.store, f"{stage}_{number}", keep)
-
-    def _groups(self, stage: str, names: Sequence[str], size: int) -> list[list[str]]:
-        """Names of the jobs that train together; those of an earlier, smaller grid stay so."""
-        file = f"groups_{stage}.json"
-        groups = self.store.read_json(file)["groups"] if self.store.has(file) else []
-        placed = {name for group in groups for name in group}
-        new = [name for name in names if name not in placed]
-        groups += [new[i : i + size] for i in range(0, len(new), size)]
-        self.store.write_json(file, {"groups": groups})
-        return groups
 
     def measure(self) -> None:
         """Measure every pair of retrainings of every mask."""
