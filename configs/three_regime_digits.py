@@ -9,8 +9,8 @@ presets   :mlp (the default), :batch_size (another temperature), :sam_rho (a thi
 measured  8 dense x 2 retrain seeds, 208 s of CPU time on an Intel Xeon (2 cores, shared): the load
           axis shows (LMC -27.1 +- 7.6 % at 5 % of the weights and 2 epochs, -0.23 +- 0.20 % at
           40 %), the temperature axis does not (24 minus 2 epochs at 5 %: LMC -2.3 +- 13.0, error
-          -1.8 +- 2.6 %; Student-t 95 %). :batch_size, 199 s: it does (64 minus 8 at 8 %: LMC -24.0 +-
-          11.3, error +2.7 +- 2.0 %)
+          -1.8 +- 2.6 %; Student-t 95 %). :batch_size, 199 s: it does (64 minus 8 at 8 %: LMC -24.0
+          +- 11.3, error +2.7 +- 2.0 %)
 """
 
 import dataclasses
