@@ -1,4 +1,5 @@
-"""The published codes of the three-regime model and of LAMP, which it builds on: masks and SAM."""
+"""The published codes of the three-regime model and of LAMP, which it builds on: masks and SAM.
+The Hessian of such a masked network, by PyTorch in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +8,8 @@ import optax
 import pytest
 from three_regime_files import inputs, kernel_name, mask_like, network, read, under, variables
 
-from ntk_prune import masks, training
+from ntk_prune import linalg, masks, training
+from ntk_prune.landscape import MaskedLoss
 from ntk_prune.pruners import lamp, magnitude, prune
 from ntk_prune.pruners.lamp import normalised_squares
 from ntk_prune.types import Batch
@@ -97,6 +99,41 @@ def test_three_steps_of_sam(case):
             # There, pruned weights live on behind the mask and decay; here they are zero.
             assert_close(trace, masks.apply(moments, mask))
             assert float(metrics["loss"]) == pytest.approx(float(published["loss"]), rel=1e-12)
+
+
+@pytest.mark.parametrize(("mode", "batch_norm"), [("eval", "running"), ("train", "batch")])
+def test_hessian(mode, batch_norm):
+    """Loss, gradient, top eigenpair and the block of the convolutions, over kept coordinates."""
+    with jax.enable_x64(True):
+        file = read("hessian")
+        expected, net = under(file, mode), under(file, "net")
+        model, *shapes = network(int(file["depth"]), float(file["width_k"]))
+        params, state = jax.tree.map(jnp.asarray, variables(net, *shapes))
+        mask = jax.tree.map(jnp.asarray, mask_like(under(file, "mask"), params))
+        batches = Batch(inputs(file, slice(None))[None], jnp.asarray(file["labels"])[None])
+        case = (model, params, state, mask, batches)
+        loss = MaskedLoss(*case, batch_norm=batch_norm)
+
+        def ours(vector):
+            """A vector of the file in the order of this project's parameters."""
+            sizes = [net[name].size for name in file["param_order"]]
+            flat = np.zeros(sum(sizes))
+            flat[file["kept_index"]] = vector
+            parts = zip(file["param_order"], np.split(flat, np.cumsum(sizes)[:-1]), strict=True)
+            tensors = {name: part.reshape(net[name].shape) for name, part in parts}
+            return loss.coordinates.vector(variables({**net, **tensors}, *shapes)[0])
+
+        value, gradient = loss.value_and_gradient()
+        assert value == pytest.approx(float(expected["loss"]), rel=1e-12)
+        assert_close(gradient, np.asarray(ours(expected["grad"])))
+        top = np.asarray(ours(expected["top_eigenvector"]))
+        assert_close(loss.hessian().matvec(top), expected["top"] * top)
+        convolutions = jax.tree.map(lambda p: p.ndim == 4, params)
+        block = MaskedLoss(*case, batch_norm=batch_norm, wrt=convolutions)
+        assert block.size == expected["conv_only_eigenvalues"].size
+        key = jax.random.key(0)
+        largest = linalg.top_eigenvalues(key, block.hessian(), 1, num_steps=30).values[0]
+        assert largest == pytest.approx(float(expected["conv_only_top"]), rel=1e-8)
 
 
 def assert_close(ours, published):
