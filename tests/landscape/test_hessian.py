@@ -94,6 +94,9 @@ def test_estimators_agree_with_the_dense_hessian(case):
     ends = linalg.extreme_eigenpairs(KEY, operator, top=2, bottom=2, num_steps=operator.size)
     np.testing.assert_allclose(ends.top.values, values[::-1][:2], rtol=1e-8)
     np.testing.assert_allclose(ends.bottom.values, values[:2], atol=1e-10)
+    start = jnp.ones(operator.size)
+    compiled, host = (linalg.lanczos(operator, start, 5, on_device=d) for d in (True, False))
+    np.testing.assert_allclose(compiled.dense, host.dense, rtol=1e-8, atol=1e-12)
     trace = linalg.trace(KEY, operator, 40)
     assert abs(trace.value - np.trace(dense)) < 4 * trace.sem
     diagonal = linalg.diagonal(KEY, operator, 40)
