@@ -130,7 +130,7 @@ def _remove(checkpoints: Path) -> None:
 def save_state(store: Store, name: str, state: TrainState) -> None:
     """Write a whole training state but for its mask: it can be gone on with, bit for bit."""
     moments = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(state.opt_state))}
-    parts = {"step": state.step, "params": state.params, "state": state.state}
+    parts = {"step": state.step, "params": state.params, "state": state.model_state}
     store.save(name, {**parts, "optimizer": moments})
 
 
@@ -189,7 +189,7 @@ def _to_the_end(
             if number % recipe.config.train.checkpoint_every == 0 or epoch.step == end:
                 checkpoints.save(epoch.step, state)
     for job, final in zip(jobs, _apart(state, jobs), strict=True):
-        job.store.save("params_final", {"params": final.params, "state": final.state})
+        job.store.save("params_final", {"params": final.params, "state": final.model_state})
 
 
 def _common_step(starts: Sequence[TrainState]) -> int:
@@ -252,7 +252,7 @@ def _record_start(recipe: Recipe, job: TrainingJob, start: TrainState) -> None:
     epoch = step / recipe.steps_per_epoch
     for observe in job.observers:
         job.store.log(step, epoch, observe(start))
-    log_test(job.store, step, epoch, recipe.evaluate(start.params, start.state))
+    log_test(job.store, step, epoch, recipe.evaluate(start.params, start.model_state))
 
 
 def _record_epoch(
@@ -262,7 +262,7 @@ def _record_epoch(
     losses, accuracies = (np.atleast_1d(v).tolist() for v in (epoch.loss, epoch.accuracy))
     for r, (job, state) in enumerate(zip(jobs, _apart(epoch.state, jobs), strict=True)):
         _keep(job.store, keep_at, state)
-        test = recipe.evaluate(state.params, state.state)
+        test = recipe.evaluate(state.params, state.model_state)
         log_epoch(job.store, epoch, losses[r], accuracies[r], test, networks=len(jobs))
         if len(jobs) == 1:
             print_epoch(epoch, test)

@@ -59,7 +59,7 @@ class KernelTracker:
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """``ntk/drift = |K_t - K_0| / |K_0|`` and ``ntk/label_alignment`` of these weights."""
-        kernel = kernel_of(self.model, state.params, state.state, state.mask, self.x)
+        kernel = kernel_of(self.model, state.params, state.model_state, state.mask, self.x)
         return {
             "ntk/drift": diagnostics.relative_distance(kernel, self.first),
             "ntk/label_alignment": diagnostics.label_alignment(kernel, self.y, self.num_classes),

@@ -13,12 +13,12 @@ class TrainState(NamedTuple):
     """Everything needed to continue: restored from a checkpoint, a run goes on bit for bit.
 
     ``step`` counts the updates made (int32 scalar). ``params`` and the moments in ``opt_state``
-    are exactly zero wherever ``mask`` is False. ``state`` holds the running statistics.
+    are exactly zero wherever ``mask`` is False. ``model_state`` holds the running statistics.
     """
 
     step: Array
     params: Params
-    state: State
+    model_state: State
     opt_state: optax.OptState
     mask: Mask
 

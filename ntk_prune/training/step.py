@@ -73,7 +73,7 @@ def make_train_step(
         def loss_fn(params):
             pruned = masks.apply(params, state.mask)
             logits, new = model.apply(
-                pruned, state.state, x, train=batch_norm == "batch", axis_name=axis_name
+                pruned, state.model_state, x, train=batch_norm == "batch", axis_name=axis_name
             )
             valid = labelled(batch.y, logits.shape[-1])
             count = valid.sum()

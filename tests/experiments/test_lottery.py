@@ -88,7 +88,7 @@ def explicit_loop(config, replicate_seeds=(0, 1)):
             batches = factories.score_batches(config.strategy, config.data, seed, recipe.dataset)
             mask, _ = levels.next_mask(
                 jax.random.fold_in(stream(seed, "mask"), level), magnitude(), recipe.model,
-                trained.params, trained.state, trained.mask, batches, 0.2, level,
+                trained.params, trained.model_state, trained.mask, batches, 0.2, level,
             )  # fmt: skip
             starts.append(levels.rewind(one(point, r), mask))
         finals.append(train(stack(starts), steps))

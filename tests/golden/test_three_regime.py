@@ -93,7 +93,7 @@ def test_three_steps_of_sam(case):
             state, metrics = step(state, batch, None)
             published = under(file, f"{case}/step{s + 1}")
             expected = variables(published, *shapes)
-            assert_close((state.params, state.state), expected)
+            assert_close((state.params, state.model_state), expected)
             trace = optax.tree_utils.tree_get(state.opt_state, "trace")
             moments = variables({**published, **under(published, "momentum")}, *shapes)[0]
             # There, pruned weights live on behind the mask and decay; here they are zero.

@@ -54,7 +54,7 @@ def test_the_batch_does_not_enter_the_statistics(problem, reference):
 
 def test_a_trained_state_can_be_evaluated_between_epochs(problem):
     evaluate = make_evaluate(problem, 8)
-    results = [evaluate(e.state.params, e.state.state) for e in problem.fit(8)]
+    results = [evaluate(e.state.params, e.state.model_state) for e in problem.fit(8)]
     assert len({r["loss"] for r in results}) == 4
 
 

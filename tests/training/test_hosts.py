@@ -21,7 +21,7 @@ def train_and_evaluate(problem: Problem) -> list[float]:
     whole = training.every_example(problem.x, problem.y, 7)
     evaluate = training.make_evaluate(problem.model, whole, lambda x: x.astype("float32"))
     state = epochs[-1].state
-    return [*(e.loss for e in epochs), evaluate(state.params, state.state)["loss"]]
+    return [*(e.loss for e in epochs), evaluate(state.params, state.model_state)["loss"]]
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_two_passes_by_hand(problem, base, adaptive):
 
     def loss(params):
         pruned = masks.apply(params, before.mask)
-        logits, new = problem.model.apply(pruned, before.state, x, train=True)
+        logits, new = problem.model.apply(pruned, before.model_state, x, train=True)
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
         return cross_entropy.mean(), new
 
@@ -62,7 +62,7 @@ def test_two_passes_by_hand(problem, base, adaptive):
     updates, _ = problem.optimizer.update(second, before.opt_state, before.params)
     expected = masks.apply(optax.apply_updates(before.params, updates), before.mask)
     assert_close(after.params, expected)
-    assert_close(after.state, statistics)
+    assert_close(after.model_state, statistics)
     assert float(metrics["loss"]) == pytest.approx(float(value), rel=1e-6)
 
 

@@ -72,7 +72,7 @@ def test_the_masked_step_is_the_dense_step_of_the_masked_loss(problem):
 
 
 def test_running_statistics_move(problem):
-    state = problem.train(2, parallel="jit", num_devices=1).state.state
+    state = problem.train(2, parallel="jit", num_devices=1).state.model_state
     before = jax.tree.leaves(problem.state)
     assert all((a != b).any() for a, b in zip(jax.tree.leaves(state), before, strict=True))
 
@@ -96,7 +96,7 @@ def test_a_mask_of_ones_trains_like_no_mask(problem):
         params = optax.apply_updates(params, updates)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
-        (state.params, state.state),
+        (state.params, state.model_state),
         (params, bn),
     )
 
@@ -106,7 +106,7 @@ def test_a_bfloat16_network_learns_with_float32_parameters(problem_bfloat16):
     problem.rate = learning_rate(0.1, 40)
     epochs = list(problem.fit(40, parallel="jit", num_devices=1))
     assert epochs[-1].loss < 0.5 * epochs[0].loss
-    floats = (epochs[-1].state.params, epochs[-1].state.state, epochs[-1].state.opt_state)
+    floats = (epochs[-1].state.params, epochs[-1].state.model_state, epochs[-1].state.opt_state)
     assert {leaf.dtype for leaf in jax.tree.leaves(floats)} == {jnp.float32.dtype}
     x = problem.prepare(jax.random.key(7), 0, jnp.arange(20), problem.x)
     inside = jax.make_jaxpr(lambda p: problem.model.apply(p, problem.state, x, train=False))
@@ -136,7 +136,7 @@ def test_frozen_statistics_stay(problem):
         problem.model, problem.optimizer, problem.prepare, batch_norm="running"
     )
     after, _ = step(problem.create(), batch_of(problem), None)
-    jax.tree.map(np.testing.assert_array_equal, after.state, problem.state)
+    jax.tree.map(np.testing.assert_array_equal, after.model_state, problem.state)
 
 
 def test_squared_error_is_the_mean_over_classes():

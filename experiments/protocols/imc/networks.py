@@ -146,8 +146,8 @@ class Networks:
         start, p = self.initial(replicate), self.config.point
         optimizer = training.OPTIMISERS["sgd"](p.learning_rate, momentum=p.momentum)
         point = approximate_minimum(
-            self.recipe.model, start.params, start.state, start.mask, self._stacked(replicate),
-            optimizer, p.steps,
+            self.recipe.model, start.params, start.model_state, start.mask,
+            self._stacked(replicate), optimizer, p.steps,
         )  # fmt: skip
         part.save("point", point._asdict())
         key = jax.random.fold_in(stream(self.seed(replicate), "score"), 1)
@@ -184,7 +184,7 @@ class Networks:
                 began = time.perf_counter()
                 mask, info = prune(
                     stream(self.seed(replicate), "mask"), pruner, self.recipe.model, start.params,
-                    start.state, start.mask, self._stacked(replicate), density,
+                    start.model_state, start.mask, self._stacked(replicate), density,
                 )  # fmt: skip
                 about = {"method": method, "density": density}
                 seconds = time.perf_counter() - began
@@ -221,7 +221,7 @@ class Networks:
         """Where kept weights start."""
         start = self.initial(replicate)
         at_minimum = self.config.kept_from == "minimum"
-        return self.point(replicate) if at_minimum else Point(start.params, start.state)
+        return self.point(replicate) if at_minimum else Point(start.params, start.model_state)
 
     def _train_frozen(self, replicate: int, part: Store) -> None:
         """Train the kept weights while the others stay at W*."""
@@ -266,7 +266,7 @@ class Networks:
         if density == 1.0:
             return start
         mask = self._level(replicate, density).load("mask")
-        return training.create(start.params, start.state, mask, self.recipe.optimizer)
+        return training.create(start.params, start.model_state, mask, self.recipe.optimizer)
 
     def track_slaving(self, replicate: int) -> None:
         """Train a dense network from W* and measure how far its fast part is from slaved."""

@@ -43,7 +43,7 @@ def costs(config: Imc) -> Iterator[str]:
     start, images = networks.initial(0), networks.images()
     with user_errors("point.num_examples"):
         cost = estimate_cost(
-            networks.recipe.model, start.params, images, state=start.state,
+            networks.recipe.model, start.params, images, state=start.model_state,
             mask=masks.ones_like(start.params),
         )  # fmt: skip
     yield f"kernel of {len(images)} images: {cost}"

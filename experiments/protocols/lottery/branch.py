@@ -131,7 +131,7 @@ class Runner:
         recipe = self.tickets.recipe
         origin = Origin(self.parent, recipe, self.store, replicate, level, salt)
         state = self.branch.start(origin)
-        fresh = training.create(state.params, state.state, state.mask, recipe.optimizer)
+        fresh = training.create(state.params, state.model_state, state.mask, recipe.optimizer)
         if jax.tree.structure(fresh.opt_state) == jax.tree.structure(state.opt_state):
             return state
         return fresh._replace(step=state.step)  # another update rule starts without moments

@@ -74,7 +74,7 @@ def retrain(from_step_zero: bool = False) -> Branch:
         ticket = origin.ticket
         if not from_step_zero:
             return ticket
-        return _anew(origin, ticket.params, ticket.state, ticket.mask, from_step_zero=True)
+        return _anew(origin, ticket.params, ticket.model_state, ticket.mask, from_step_zero=True)
 
     return Branch(start, first_level=0, needs_changes=True)
 
@@ -143,7 +143,7 @@ def prune_early(step: str = "1ep", strategy: str | None = None) -> Branch:
 
     def start(origin: Origin) -> TrainState:
         early = origin.early
-        mask = origin.pruned_at_once(early.params, early.state, strategy)
+        mask = origin.pruned_at_once(early.params, early.model_state, strategy)
         return origin.rewound(early, mask, strategy)
 
     return Branch(start, early=step)
@@ -164,7 +164,7 @@ def increase_width(factor: int = 2, noise: float = 0.01) -> Branch:
         return _anew(
             origin,
             lottery.split_units(origin.key("init"), ticket.params, params, noise),
-            lottery.widen(ticket.state, state),
+            lottery.widen(ticket.model_state, state),
             lottery.widen(ticket.mask, params),
         )
 
@@ -222,7 +222,9 @@ def change_depth(
         key = origin.key("mask") if shuffle_copies else None
         mask = lottery.change_depth(origin.ticket.mask, depth, mapping, key)
         params = lottery.change_depth(source.params, depth, mapping)
-        state = {k: lottery.change_depth(tree, depth, mapping) for k, tree in source.state.items()}
+        state = {
+            k: lottery.change_depth(tree, depth, mapping) for k, tree in source.model_state.items()
+        }
         deeper = _anew(origin, params, state, mask)
         return origin.rewound(deeper, mask) if shuffle_copies else deeper
 

@@ -61,7 +61,7 @@ class Pretraining:
         saved = self._part(replicate).load("params_final")
         return fresh._replace(
             params={**saved["params"], self.head: fresh.params[self.head]},
-            state=saved.get("state", {}),
+            model_state=saved.get("state", {}),
         )
 
 

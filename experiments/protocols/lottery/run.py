@@ -95,7 +95,7 @@ def find_mask(tickets: Tickets, replicate: int, level: int) -> None:
     params, state = (
         tickets.final(replicate, level - 1)
         if config.strategy.weights == "trained"
-        else (before.params, before.state)
+        else (before.params, before.model_state)
     )
     mask, info = levels.next_mask(
         jax.random.fold_in(stream(tickets.seed(replicate), "mask"), level),
