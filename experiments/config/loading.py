@@ -129,12 +129,24 @@ def _type_name(hint: Any) -> str:
     return words.get(hint, "a text")
 
 
-def _replace(config: Any, tree: dict[str, Any]) -> Any:
+def _replace(config: Any, tree: dict[str, Any], prefix: str = "") -> Any:
+    """``config`` with fields replaced. Errors name a field by its whole dotted name."""
     new = {
-        name: _replace(getattr(config, name), value) if isinstance(value, dict) else value
+        name: _replace(getattr(config, name), value, f"{prefix}{name}.")
+        if isinstance(value, dict)
+        else value
         for name, value in tree.items()
     }
-    return dataclasses.replace(config, **new) if new else config
+    try:
+        return dataclasses.replace(config, **new) if new else config
+    except ValueError as error:
+        raise ValueError(_located(str(error), config, prefix)) from None
+
+
+def _located(message: str, config: Any, prefix: str) -> str:
+    """``train.momentum: ...`` of a section called ``dense`` as ``dense.momentum: ...``."""
+    own = f"{getattr(config, 'section', prefix[:-1].rpartition('.')[2])}."
+    return message if message.startswith(prefix) else prefix + message.removeprefix(own)
 
 
 def nearest_name(wrong: str, valid: list[str]) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -20,6 +21,17 @@ def require(condition: bool, field: str, value: Any, expected: str) -> None:
     """Raise ValueError, naming the field and what it takes, unless ``condition`` holds."""
     if not condition:
         raise ValueError(f"{field}: expected {expected}, got {value!r}")
+
+
+def check_finite(config: Any, prefix: str = "") -> None:
+    """Raise ValueError for a number in a config, or in a section of it, that is not finite."""
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            check_finite(value, f"{name}.")
+        for number in value if isinstance(value, tuple) else (value,):
+            is_finite = not isinstance(number, float) or math.isfinite(number)
+            require(is_finite, name, value, "finite numbers")
 
 
 def choice(field: str, value: str, valid: Iterable[str]) -> None:

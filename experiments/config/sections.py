@@ -4,7 +4,14 @@ import dataclasses
 import math
 from typing import ClassVar, Literal
 
-from experiments.config.options import DEFAULTS, FactoryChoice, Options, choice, require
+from experiments.config.options import (
+    DEFAULTS,
+    FactoryChoice,
+    Options,
+    check_finite,
+    choice,
+    require,
+)
 from ntk_prune.data import DATASETS, STREAMS
 from ntk_prune.lottery import STRATEGIES
 from ntk_prune.models import MODELS
@@ -145,6 +152,8 @@ def parse_duration(text: str, field: str = "duration") -> tuple[float, str]:
 class TrainConfig:
     """Training of the masked network. Durations are epochs ('160ep') or iterations ('500it')."""
 
+    section: ClassVar = "train"
+
     duration: str = "160ep"
     """How long to train."""
     batch_size: int = 128
@@ -235,6 +244,7 @@ class Experiment:
     """Seed of all random streams, that of replicate 0."""
 
     def __post_init__(self):
+        check_finite(self)
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2^32 - 1")
 
 

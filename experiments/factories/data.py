@@ -1,12 +1,12 @@
 """The images of a config, as they lie and as a network or a criterion takes them."""
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import ClassVar, Literal, Protocol
 
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config import CriterionConfig, DataConfig
+from experiments.config import DataConfig
 from experiments.config.options import choice
 from experiments.errors import user_errors
 from ntk_prune import data, training
@@ -87,7 +87,20 @@ def preparation(images: DataConfig, dataset: Data) -> training.Prepare:
     return prepare
 
 
-def score_batches(config: CriterionConfig, images: DataConfig, seed: int, dataset: Data) -> Batch:
+class Examples(Protocol):
+    """A section of a config that says which images are looked at."""
+
+    section: ClassVar[str]
+
+    @property
+    def num_examples(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def balanced(self) -> bool: ...
+
+
+def score_batches(config: Examples, images: DataConfig, seed: int, dataset: Data) -> Batch:
     """The normalised training images, not augmented, that the criterion sees."""
     with user_errors(config.section):
         return data.score_batches(

@@ -61,11 +61,12 @@ class Recipe:
         config: Any config with a network, data and a training.
         at_once: How many networks train as one program. None: as a ``Replicated`` config says,
             1 for another.
+        section: What the training is called in the config, for errors.
 
     UserError says what is missing or does not fit, before anything is written.
     """
 
-    def __init__(self, config: Trainable, at_once: int | None = None):
+    def __init__(self, config: Trainable, at_once: int | None = None, section: str = "train"):
         self.config = config
         train, images = config.train, config.data
         with user_errors("data"):
@@ -73,7 +74,7 @@ class Recipe:
         self.example = example(images, self.dataset)
         with user_errors("model"):
             self.model = make_model(config.model, self.dataset, self.example)
-        with user_errors("train"):
+        with user_errors(section):
             self.steps_per_epoch = count_steps_per_epoch(train, self.dataset)
             self.devices = choose_devices(train, self.dataset)
             self.learning_rate = make_learning_rate(train, self.steps_per_epoch)

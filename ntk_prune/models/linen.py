@@ -203,12 +203,13 @@ def model(module: nn.Module) -> Model:
     A module without batch norm may leave out any of the first three keywords, a module that is
     not piecewise linear the last. ``state`` holds every collection but ``params``; logits come back
     in at least float32. Sums over paths are made in the type of their inputs and weights, whatever
-    ``dtype`` the module, or a module that is its field, computes in. ValueError for a ``width`` or
-    ``num_classes`` that is not positive.
+    ``dtype`` the module, or a module that is its field, computes in. ValueError for a ``width``,
+    ``widths`` or ``num_classes`` that is not positive.
     """
-    for size in ("width", "num_classes"):
-        if getattr(module, size, 1) <= 0:
-            raise ValueError(f"{size} must be positive, got {getattr(module, size)}")
+    for name in ("width", "widths", "num_classes"):
+        size = getattr(module, name, 1)
+        if min(size, default=1) <= 0 if isinstance(size, tuple) else size <= 0:
+            raise ValueError(f"{name} must be positive, got {size}")
     accepted = inspect.signature(type(module).__call__).parameters
     return Model(
         init=functools.partial(_init, module, "train" in accepted),

@@ -66,3 +66,27 @@ def test_refused_in_one_line(config, changes, message, tmp_path, capsys):
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "message"),
+    [
+        ("three_regime_digits", "dense.sam_rho=-1", "dense.sam_rho: expected 0 or more"),
+        ("three_regime_digits", "retrain.batch_size=0", "retrain.batch_size: expected at least 1"),
+        ("three_regime_digits", "retrain.batch_size=5000", "retrain: batch_size 5000 is more"),
+        ("three_regime_digits", "dense.learning_rate=inf", "dense.learning_rate: expected finite"),
+        ("three_regime_digits", "measure.points=1", "measure.points: expected at least 2"),
+        ("three_regime_digits", "model.options.widths=0", "widths must be positive"),
+        ("imc_lenet_digits", "point.learning_rate=inf", "point.learning_rate: expected finite"),
+        ("imc_lenet_digits", "point.num_examples=100000", "point: 100000 examples wanted"),
+        ("imc_lenet_digits", "point.num_examples=7", "point.num_examples: expected a positive"),
+        ("lottery_lenet_digits", "pretraining.data.channels=2", "pretraining.data.channels: exp"),
+    ],
+)
+def test_the_field_is_named_as_it_is_typed(config, change, message, tmp_path, capsys):
+    words = ["--config", f"configs/{config}.py:smoke", f"--config.{change}"]
+    assert run.main([*words, "--workdir", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()

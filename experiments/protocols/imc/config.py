@@ -18,6 +18,8 @@ Rate = Literal["plateau_kept", "plateau_pruned", "gap"]
 class PointConfig:
     """The approximate minimum W* and the fixed images on which the spectrum is taken."""
 
+    section: ClassVar = "point"
+
     steps: int = 10
     """Steps of SGD from W0, cycling through the batches."""
     learning_rate: float = 0.1
@@ -28,6 +30,8 @@ class PointConfig:
     """Training images; the Hessian is that of their mean loss, batch norm by running statistics."""
     batch_size: int = 100
     """Images per batch; divides num_examples."""
+    balanced: bool = False
+    """Take the same number of images from every class."""
 
     def __post_init__(self):
         require(self.steps >= 0, "point.steps", self.steps, "0 or more")
@@ -48,7 +52,7 @@ class SpectrumConfig:
     ends: int = 30
     """Eigenvalues at the upper end, and at the lower, in which gaps are looked for."""
     lanczos_steps: int = 120
-    """Hessian products for the ends."""
+    """Hessian products for the ends, at most as many as there are weights."""
     probes: int = 8
     """Random vectors of the density and of the plateau rule; the published codes take 1."""
     probe_steps: int = 50

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import factories
-from experiments.config.sections import CriterionConfig
 from experiments.driver import TrainingJob, train_all, train_named
 from experiments.errors import UserError, user_errors
 from experiments.protocols.imc import spectrum
@@ -90,10 +89,7 @@ class Networks:
     def batches(self, replicate: int) -> Batch:
         """The fixed images of the spectrum and of all criteria."""
         c = self.config
-        criterion = CriterionConfig(
-            num_examples=c.point.num_examples, batch_size=c.point.batch_size
-        )
-        return factories.score_batches(criterion, c.data, self.seed(replicate), self.recipe.dataset)
+        return factories.score_batches(c.point, c.data, self.seed(replicate), self.recipe.dataset)
 
     def images(self) -> Array:
         """The images of the first replicate ``[n, ...]``."""
@@ -154,6 +150,7 @@ class Networks:
         measured = spectrum.measure(key, self.loss(replicate, point), self.config)
         part.save("arrays", measured.arrays)
         part.write_json("spectrum.json", measured.numbers)
+        print(f"replicate {replicate}: spectrum of {measured.numbers['size']} weights", flush=True)
 
     def densities(self, replicate: int, method: str) -> dict[str, float]:
         """The densities of a method by name. UserError where ``strict`` refuses one."""
@@ -190,6 +187,7 @@ class Networks:
                 seconds = time.perf_counter() - began
                 write_mask(part, self.recipe, mask, info, seconds, **about)
                 self._write_overlap(replicate, part, mask)
+                print(f"replicate {replicate}: {method} at density {density:.4g}", flush=True)
 
     def _write_overlap(self, replicate: int, part: Store, mask: Mask) -> None:
         """How much of the top eigenspace at W* the mask keeps, against chance."""

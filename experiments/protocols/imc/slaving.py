@@ -12,6 +12,8 @@ from ntk_prune.linalg import Eigenpairs
 from ntk_prune.training import TrainState
 
 ORDERS = ("order_0", "order_1", "steady")
+STEADY_STEPS = 50
+"""Gradients after which the steady manifold counts as not converging."""
 
 
 class SlavingTracker:
@@ -35,7 +37,7 @@ class SlavingTracker:
         self._graphs = {
             "order_0": manifold.order(split, 0),
             "order_1": manifold.order(split, 1),
-            "steady": manifold.steady(split),
+            "steady": manifold.steady(split, max_steps=STEADY_STEPS),
         }
 
     def __call__(self, state: TrainState) -> dict[str, float]:

@@ -17,7 +17,7 @@ from experiments import factories
 from experiments.comparison import Comparison
 from experiments.driver import TrainingJob, train_named
 from experiments.errors import UserError, user_errors
-from experiments.protocols.three_regime.config import Stage, ThreeRegime, name_of
+from experiments.protocols.three_regime.config import ThreeRegime, name_of
 from experiments.pruning import write_mask
 from experiments.store import Store
 from ntk_prune import masks, training
@@ -58,8 +58,11 @@ class Grid:
 
     def __init__(self, config: ThreeRegime, store: Store):
         self.config, self.store = config, store
-        self.retraining = self._recipe(config.retraining())
-        self.dense = {name: self._recipe(stage) for name, stage in config.dense_stages().items()}
+        self.retraining = factories.Recipe(config.retraining(), at_once=1, section="retrain")
+        self.dense = {
+            name: factories.Recipe(stage, at_once=1, section="dense")
+            for name, stage in config.dense_stages().items()
+        }
         self.pruner = PRUNERS[config.prune.name](**vars(config.prune.options))
         with user_errors("prune"):
             factories.check_paths(self.pruner, self.retraining.model, self.retraining.example)
@@ -72,9 +75,6 @@ class Grid:
                 LOSSES[config.retrain.loss],
             )
         self._check_densities()
-
-    def _recipe(self, stage: Stage) -> factories.Recipe:
-        return factories.Recipe(stage, at_once=1)
 
     def _check_densities(self) -> None:
         """UserError for a density that keeps no weights."""
@@ -134,6 +134,7 @@ class Grid:
 
     def prune(self) -> None:
         """Find the masks of all cells."""
+        print("dense networks trained; pruning and retraining", flush=True)
         for cell in self.cells():
             part = self.store.within(cell.folder)
             if part.has("mask.safetensors"):
@@ -178,6 +179,8 @@ class Grid:
             for a, b in todo:
                 numbers = self.comparison.both(networks[a], networks[b])
                 part.write_json(_pair_file(a, b), numbers)
+                lmc = numbers["connectivity"]["lmc"]
+                print(f"{cell.folder}, retrainings {a} and {b}: LMC {lmc:+.4f}", flush=True)
 
     def _retrained(self, part: Store, r: int) -> TrainedNetwork:
         saved = part.within(f"retrain_{r}").load("params_final")
