@@ -205,7 +205,12 @@ def check_density(density: float, size: int, dimensions: Dimensions, reading: st
 
 
 def explain(
-    dimensions: Dimensions, values: Array, *, below: int = 0, momentum_from: float | None = None
+    dimensions: Dimensions,
+    values: Array,
+    *,
+    below: int = 0,
+    negative: int | None = None,
+    momentum_from: float | None = None,
 ) -> str:
     """One plain sentence on what the gap condition admits, or why it admits nothing.
 
@@ -213,10 +218,11 @@ def explain(
         dimensions: From ``admissible`` with the same ``values`` and ``below``.
         values: Eigenvalues, ascending.
         below: How many lie below them.
+        negative: How many of all eigenvalues are negative; by default counted in ``values``.
         momentum_from: ``momentum_threshold``: gaps above it do not exist to the optimiser.
     """
     values = np.asarray(values)
-    negative = int((values < 0).sum())
+    negative = int((values < 0).sum()) if negative is None else negative
     if len(dimensions.attracting):
         text = f"admissible dimensions: {', '.join(map(str, dimensions.attracting))}"
         if momentum_from is not None:
@@ -231,4 +237,7 @@ def explain(
             f"the {negative} negative eigenvalues or below the remainder's Lipschitz constant"
         )
     widest = float(np.diff(values).max())
-    return f"none: no gap is wide enough, the widest being {widest:.3g}; {negative} values negative"
+    return (
+        f"none: no gap is wide enough, the widest being {widest:.3g}; {negative} eigenvalues are "
+        "negative"
+    )

@@ -138,7 +138,7 @@ def _ball(
             "constant": constant,
             "gap": admitted.gap.tolist(),
             "attracting": admitted.attracting.tolist(),
-            "says": _explanation(admitted, values, below, threshold),
+            "says": _explanation(admitted, values, below, count, threshold),
         }
     return {
         "radius": radius,
@@ -150,10 +150,12 @@ def _ball(
     }
 
 
-def _explanation(admitted: gap.Dimensions, values: np.ndarray, below: int, threshold: float) -> str:
+def _explanation(
+    admitted: gap.Dimensions, values: np.ndarray, below: int, negative: int, threshold: float
+) -> str:
     if len(values) < 2:
         return "none: Lanczos has not resolved two eigenvalues; take more spectrum.lanczos_steps"
-    return gap.explain(admitted, values, below=below, momentum_from=threshold)
+    return gap.explain(admitted, values, below=below, negative=negative, momentum_from=threshold)
 
 
 def _resolved(top: Eigenpairs) -> np.ndarray:
