@@ -156,14 +156,22 @@ def entry_sum(tree: Params) -> Array:
     return sum(jax.tree.leaves(jax.tree.map(jnp.sum, tree)), jnp.zeros(()))
 
 
-def normalise(scores: Scores) -> Scores:
-    """``scores / |sum of scores|``; all-zero scores, of a disconnected network, stay zero."""
-    scale = jnp.abs(entry_sum(scores))
-    scale = jnp.where(scale > 0, scale, 1)
-    return jax.tree.map(lambda s: s / scale.astype(s.dtype), scores)
+def normalise(scores: Scores, params: Params) -> Scores:
+    """``scores / |sum of scores|`` in the types of ``params``; all-zero scores, of a disconnected
+    network, stay zero."""
+    total = abs_total(scores)
+    return divide(scores, jnp.where(total > 0, total, 1), params)
+
+
+# Not to be called in one program: XLA's CPU compiler copies the sum into the division of every
+# leaf, and ResNet-20 takes it 4 seconds instead of 1.
+@jax.jit
+def abs_total(tree: Params) -> Array:
+    """``|sum over all entries of all leaves|``."""
+    return jnp.abs(entry_sum(tree))
 
 
 @jax.jit
-def normalise_like(params: Params, scores: Scores) -> Scores:
-    """``normalise(scores)`` in the types of ``params``."""
-    return jax.tree.map(lambda p, s: s.astype(p.dtype), params, normalise(scores))
+def divide(scores: Scores, divisor: Array, params: Params) -> Scores:
+    """``scores / divisor`` in the types of ``params``."""
+    return jax.tree.map(lambda s, p: (s / divisor.astype(s.dtype)).astype(p.dtype), scores, params)

@@ -23,13 +23,14 @@ from ntk_prune.pruners.common import (
     BatchNormMode,
     Schedule,
     Scope,
+    abs_total,
     accumulate,
     add,
     batch_loss,
     check_batch_norm,
     check_positive,
     criterion,
-    entry_sum,
+    divide,
     make_pruner,
 )
 from ntk_prune.types import Array, Params, Pruner
@@ -63,7 +64,9 @@ def grasp(
         def add_hessian_product(sums: Params, x: Array, y: Array) -> Params:
             return _add_hessian_product(sums, g, *network, x, y, batch_norm, temperature)
 
-        return _gradient_flow(accumulate(add_hessian_product, params, batches), params)
+        flow = _times(accumulate(add_hessian_product, params, batches), params)
+        # The normaliser only sets the scale: with batch norm the sum cancels to almost nothing.
+        return divide(flow, abs_total(flow) + 1e-10, params)
 
     return make_pruner(score, num_rounds, schedule, scope)
 
@@ -97,8 +100,5 @@ def _add_hessian_product(sums, g, model, params, state, mask, x, y, batch_norm, 
 
 
 @jax.jit
-def _gradient_flow(hessian_product, params):
-    """The normaliser only sets the scale: with batch norm the sum cancels to almost nothing."""
-    flow = jax.tree.map(jnp.multiply, hessian_product, params)
-    scale = jnp.abs(entry_sum(flow)) + 1e-10
-    return jax.tree.map(lambda f: f / scale.astype(f.dtype), flow)
+def _times(hessian_product, params):
+    return jax.tree.map(jnp.multiply, hessian_product, params)

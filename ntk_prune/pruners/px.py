@@ -39,7 +39,7 @@ from ntk_prune.pruners.common import (
     check_choice,
     criterion,
     make_pruner,
-    normalise_like,
+    normalise,
 )
 from ntk_prune.types import Array, Mask, Model, Params, Pruner, Scores, State
 
@@ -65,7 +65,7 @@ def px(
         del key
         with jax.enable_x64(True):
             shares = saliency(model, params, state, mask, batches.x, batch_norm)
-            return normalise_like(params, shares)
+            return normalise(shares, params)
 
     return make_pruner(score, num_rounds, schedule, scope, follows_paths=True)
 

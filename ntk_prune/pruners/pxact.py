@@ -22,7 +22,7 @@ from ntk_prune.pruners.common import (
     add,
     criterion,
     make_pruner,
-    normalise_like,
+    normalise,
 )
 from ntk_prune.types import Array, Batch, Mask, Model, Params, Pruner, Scores, State
 
@@ -35,7 +35,7 @@ def pxact(
 
     def score(key, model, params, state, mask, batches):
         del key
-        return normalise_like(params, saliency(model, params, state, mask, batches))
+        return normalise(saliency(model, params, state, mask, batches), params)
 
     return make_pruner(score, num_rounds, schedule, scope)
 

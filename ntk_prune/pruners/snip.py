@@ -42,7 +42,8 @@ def snip(
 
     def score(key, model, params, state, mask, batches):
         del key
-        return _sensitivity(mask_gradient(model, params, state, mask, batches, batch_norm))
+        gradient = mask_gradient(model, params, state, mask, batches, batch_norm)
+        return normalise(_sensitivity(gradient), params)
 
     return make_pruner(score, num_rounds, schedule, scope)
 
@@ -60,12 +61,12 @@ def itersnip(
     def score(key, model, params, state, mask, batches):
         del key
         gradient = mask_gradient(model, params, state, mask, batches, batch_norm)
-        return _sensitivity(masks.apply(gradient, mask))
+        return normalise(_sensitivity(masks.apply(gradient, mask)), params)
 
     return make_pruner(score, num_rounds, schedule, scope)
 
 
 @jax.jit
 def _sensitivity(gradient):
-    """``|g| / sum |g|``."""
-    return normalise(jax.tree.map(jnp.abs, gradient))
+    """``|g|``."""
+    return jax.tree.map(jnp.abs, gradient)

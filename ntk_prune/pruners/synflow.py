@@ -28,7 +28,7 @@ from ntk_prune.pruners.common import (
     check_batch_norm,
     criterion,
     make_pruner,
-    normalise_like,
+    normalise,
 )
 from ntk_prune.types import Array, Mask, Model, Params, Pruner, Scores, State
 
@@ -51,7 +51,7 @@ def synflow(
         del key
         with jax.enable_x64(True):
             ones = jnp.ones((1, *batches.x.shape[2:]), jnp.float64)
-            return _score(model, params, state, mask, ones, batch_norm)
+            return normalise(_wide_saliency(model, params, state, mask, ones, batch_norm), params)
 
     return make_pruner(score, num_rounds, schedule, scope)
 
@@ -76,7 +76,7 @@ def saliency(
 
 
 @functools.partial(jax.jit, static_argnames=("model", "batch_norm"))
-def _score(model, params, state, mask, ones, batch_norm):
-    """``saliency`` in the type of ``ones``, normalised, in the type of ``params``."""
+def _wide_saliency(model, params, state, mask, ones, batch_norm):
+    """``saliency`` in the type of ``ones``."""
     wide, statistics = jax.tree.map(lambda p: p.astype(ones.dtype), (params, state))
-    return normalise_like(params, saliency(model, wide, statistics, mask, ones, batch_norm))
+    return saliency(model, wide, statistics, mask, ones, batch_norm)

@@ -27,7 +27,7 @@ from ntk_prune.pruners.common import (
     check_choice,
     criterion,
     make_pruner,
-    normalise_like,
+    normalise,
 )
 from ntk_prune.types import Array, Mask, Model, Params, Pruner, Scores, State
 
@@ -53,7 +53,7 @@ def synflow_l2(
         del key
         with jax.enable_x64(True):
             shares = saliency(model, params, state, mask, batches.x[0, :1], rule)
-            return normalise_like(params, shares)
+            return normalise(shares, params)
 
     return make_pruner(score, num_rounds, schedule, scope, follows_paths=True)
 

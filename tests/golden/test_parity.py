@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools import parity
+from tools.parity import __main__ as parity
 
-HERE = Path(__file__).parent
+SCORES = Path(__file__).parent / "scores"
 KNOWN = {
     "resnet20": {
         "logits_eval", "logits_train", "snip", "itersnip", "grasp", "synflow", "mag", "ntksap",
@@ -26,7 +26,7 @@ def lines(capsys) -> dict[tuple[str, str], float]:
 
 @pytest.mark.parametrize("family", KNOWN)
 def test_every_quantity_agrees(family, capsys):
-    files = sorted(HERE.glob(f"{family}*.npz"))
+    files = sorted(SCORES.glob(f"{family}*.npz"))
     assert len(files) >= 2
     assert parity.main([str(file) for file in files]) == 0
     errors = lines(capsys)
@@ -38,7 +38,7 @@ def test_every_quantity_agrees(family, capsys):
 
 def altered(tmp_path, **arrays) -> str:
     """A small file with some arrays replaced; None removes one."""
-    with np.load(HERE / "px_mlp_dense.npz", allow_pickle=False) as file:
+    with np.load(SCORES / "px_mlp_dense.npz", allow_pickle=False) as file:
         contents = {**file, **arrays}
     path = tmp_path / "altered.npz"
     np.savez(path, **{k: v for k, v in contents.items() if v is not None})
@@ -46,7 +46,7 @@ def altered(tmp_path, **arrays) -> str:
 
 
 def test_a_wrong_number_fails(tmp_path, capsys):
-    with np.load(HERE / "px_mlp_dense.npz") as file:
+    with np.load(SCORES / "px_mlp_dense.npz") as file:
         logits = file["logits"]
     assert parity.main([altered(tmp_path, logits=logits * (1 + 1e-4))]) == 1
     assert lines(capsys)["altered.npz", "logits"] == pytest.approx(1e-4, rel=1e-2)
@@ -61,6 +61,7 @@ def test_unknown_quantities_are_named(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"prunable": None}, "not a reference file of a known kind: it holds state/layers.0"),
         ({"meta": None}, "the file has no meta"),
         ({"meta": np.array("{")}, "meta"),
         ({"mask/layers.1.weight": None}, "mask/layers.1.weight"),

@@ -17,7 +17,7 @@ from ntk_prune.interop import pretrained
 from ntk_prune.interop.torch_layout import from_torch, imagenet_resnet_name
 from ntk_prune.models import clip_resnet, deeplab, imagenet_resnet, mlp
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parent.parent / "golden" / "logits"
 NETWORKS = {
     "torchvision_resnet18_small": imagenet_resnet(18, "3x3", 4, 7),
     "torchvision_resnet50": imagenet_resnet(50, "7x7", 2, 7),

@@ -1,21 +1,8 @@
-"""This project's scores against reference files: ``python -m tools.parity FILE.npz ...``.
+"""Files of pruning criteria: logits, scores, counts and kernels of one network."""
 
-A file holds the weights, inputs, masks and random draws of one network under PyTorch names and
-layouts, and what the published implementations computed from them in float64. A line per quantity,
-
-    <file> <quantity> max_rel_err=<x>
-
-where ``x`` is the largest error relative to the largest entry of the layer (of the array for
-logits, kernels and counts). Runs in float64 on the CPU. Exit status: 1 if an error exceeds 1e-5,
-2 if a file cannot be read.
-"""
-
-import argparse
 import functools
 import re
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +17,10 @@ from ntk_prune.pruners.px import saliency as px_saliency
 from ntk_prune.pruners.synflow import saliency as synflow_saliency
 from ntk_prune.pruners.synflow_l2 import saliency as synflow_l2_saliency
 from ntk_prune.types import Batch, Mask, Params
-from tools.reference import Reference, load
+from tools.parity.files import Arrays, Pairs, Quantities
+from tools.parity.networks import Reference, rebuild
 
-TOLERANCE = 1e-5
 EPSILON = 0.01  # what the files' perturbations are multiplied with
-
-Pairs = list[tuple[np.ndarray, np.ndarray]]  # (ours, reference), to be compared each on its scale
 
 
 @functools.partial(jax.jit, static_argnames=("model", "train"))
@@ -51,7 +36,7 @@ def logits(reference: Reference, *, name: str, train: bool) -> Pairs:
     """The outputs [B, C] of the masked network."""
     pruned = masks.apply(reference.params, reference.mask)
     ours = _outputs(reference.model, pruned, reference.state, reference.images("x"), train)
-    return [(ours, reference.arrays[name])]
+    return [(np.asarray(ours), reference.arrays[name])]
 
 
 def layerwise(reference: Reference, scores: Params, name: str) -> Pairs:
@@ -100,7 +85,7 @@ def ntksap_score(reference: Reference) -> Pairs:
     """
     r = reference
     initial = jax.tree_util.tree_map_with_path(_initial_value, r.params)
-    zeros = jax.tree.map(jnp.zeros_like, r.params)
+    zeros = jax.tree.map(np.zeros_like, r.params)
     sums = zeros
     draws = sum(key.startswith("ntksap_input_") for key in r.arrays)
     for i in range(draws):
@@ -108,16 +93,15 @@ def ntksap_score(reference: Reference) -> Pairs:
         copied = redraw(r.params, r.tree(f"ntksap_weights_{i}", r.params))
         perturbation = r.tree(f"ntksap_delta_{i}", zeros)
         delta = jax.tree.map(lambda c, p, w: c + EPSILON * p - w, copied, perturbation, weights)
-        saliencies = _ntksap(
-            r.model, weights, r.state, r.mask, r.images(f"ntksap_input_{i}"), delta
-        )
-        sums = jax.tree.map(jnp.add, sums, saliencies)
-    return layerwise(r, masks.apply(jax.tree.map(jnp.abs, sums), r.mask), "ntksap")
+        z = r.images(f"ntksap_input_{i}")
+        saliencies = jax.device_get(_ntksap(r.model, weights, r.state, r.mask, z, delta))
+        sums = jax.tree.map(np.add, sums, saliencies)
+    return layerwise(r, jax.tree.map(lambda s, m: np.abs(s) * m, sums, r.mask), "ntksap")
 
 
-def _initial_value(path, leaf: jax.Array) -> jax.Array:
+def _initial_value(path, leaf: np.ndarray) -> np.ndarray:
     """Batch norm's parameters before training: scale 1, shift 0."""
-    return jnp.ones_like(leaf) if masks.path_of(path)[-1] == "scale" else jnp.zeros_like(leaf)
+    return np.ones_like(leaf) if masks.path_of(path)[-1] == "scale" else np.zeros_like(leaf)
 
 
 def magnitude_counts(reference: Reference, *, name: str) -> Pairs:
@@ -187,59 +171,21 @@ QUANTITIES: dict[str, Callable[..., Pairs]] = {
 _INPUTS = re.compile(r"meta|prunable|x|y|state|mask|ntksap_(weights|delta|input)_\d+")
 
 
-def quantity(name: str) -> Callable[[Reference], Pairs] | None:
-    """What computes the quantity ``name``; None if nothing here does."""
+def recognises(arrays: Arrays) -> bool:
+    """Whether the file is one of scores."""
+    return "prunable" in arrays
+
+
+def quantities(arrays: Arrays) -> Quantities:
+    """What the file holds, in its order."""
+    reference = rebuild(arrays)
+    names = dict.fromkeys(key.split("/")[0] for key in arrays)
+    return {name: _bound(reference, name) for name in names if not _INPUTS.fullmatch(name)}
+
+
+def _bound(reference: Reference, name: str) -> Callable[[], Pairs] | None:
     if name.startswith("mag_keep_"):
-        return functools.partial(magnitude_counts, name=name)
-    return QUANTITIES.get(name)
-
-
-def max_rel_err(pairs: Pairs) -> float:
-    """``max |ours - reference| / max |reference|``, the largest over the pairs; NaN gives inf."""
-    errors = []
-    for ours, expected in pairs:
-        if ours.shape != expected.shape:
-            raise ValueError(f"an array of shape {expected.shape} where {ours.shape} belongs")
-        difference = np.abs(np.asarray(ours) - expected).max()
-        error = difference / np.abs(expected).max() if difference else 0.0
-        errors.append(np.inf if np.isnan(error) else float(error))
-    return max(errors)
-
-
-def compare(path: str) -> float:
-    """Print the file's lines; the largest error."""
-    reference = load(path)
-    names = dict.fromkeys(key.split("/")[0] for key in reference.arrays)
-    worst, unknown = 0.0, []
-    for name in names:
-        if _INPUTS.fullmatch(name):
-            continue
-        if (compute := quantity(name)) is None:
-            unknown.append(name)
-            continue
-        error = max_rel_err(compute(reference))
-        worst = max(worst, error)
-        print(f"{Path(path).name} {name} max_rel_err={error:.2e}", flush=True)
-    if unknown:
-        print(f"{Path(path).name} unknown: {', '.join(unknown)}")
-    return worst
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Compare the files given on the command line; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tools.parity", description=__doc__)
-    parser.add_argument("files", nargs="+", metavar="FILE.npz")
-    files = parser.parse_args(argv).files
-    worst = 0.0
-    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-        for path in files:
-            try:
-                worst = max(worst, compare(path))
-            except (OSError, ValueError) as error:
-                print(f"tools.parity: {path}: {error}", file=sys.stderr)
-                return 2
-    return int(worst > TOLERANCE)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return functools.partial(magnitude_counts, reference, name=name)
+    if name in QUANTITIES:
+        return functools.partial(QUANTITIES[name], reference)
+    return None

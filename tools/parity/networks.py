@@ -1,11 +1,10 @@
-"""Reference files: the arrays that a file holds and the network that they belong to."""
+"""The network of a file of scores, rebuilt here, and the names that connect the two."""
 
 import dataclasses
 import functools
 import json
 import re
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,19 +14,10 @@ from ntk_prune import masks
 from ntk_prune.interop import torch_layout
 from ntk_prune.models import convnet, mlp, resnet
 from ntk_prune.types import Mask, Model, Params, State
-from tools.reference_draws import shortcut_scales
-
-Arrays = Mapping[str, np.ndarray]
+from tools.parity.files import Arrays
 
 
-class _Arrays(dict[str, np.ndarray]):
-    """A file's arrays; asking for one that is missing is an error to show, not a bug here."""
-
-    def __missing__(self, name: str) -> np.ndarray:
-        raise ValueError(f"the file has no {name}")
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Reference:
     """A file's contents, its network rebuilt here, and the names that connect the two."""
 
@@ -55,38 +45,33 @@ class Reference:
         """``like`` with its prunable leaves replaced by the arrays ``prefix/<torch name>``."""
         kernels = self.kernels(prefix)
         return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: jnp.asarray(kernels.get(masks.name_of(path), leaf), leaf.dtype), like
+            lambda path, leaf: np.asarray(kernels.get(masks.name_of(path), leaf), leaf.dtype), like
         )
 
 
-def load(path: str) -> Reference:
-    """Read a file and rebuild its network. Raises ValueError or OSError with one clear line."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = _Arrays(file)
-    except (zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise ValueError(f"not an .npz file: {error}") from None
-    except TypeError:
-        raise ValueError("a single array, not an .npz file") from None
+def rebuild(arrays: Arrays) -> Reference:
+    """The network of the file's arrays. Raises ValueError with one clear line."""
     try:
         meta = json.loads(str(arrays["meta"]))
     except json.JSONDecodeError as error:
         raise ValueError(f"meta is not JSON: {error}") from None
-    states = [name for name in arrays if name.startswith("state/")]
-    tensors = _Arrays({name.removeprefix("state/"): arrays[name] for name in states})
-    if "blocks.0.conv1.weight" in tensors:
-        tensors.update(shortcut_scales(tensors))
+    tensors = Arrays({name: _flat(tensor) for name, tensor in arrays.below("state").items()})
     model, module_name = architecture(meta, tensors, [str(n) for n in arrays["prunable"]])
     reference = Reference(arrays, model, None, None, None, {})
     like = jax.eval_shape(model.init, jax.random.key(0), reference.images("x"))
     params, state = torch_layout.from_torch(tensors, like[0], like[1], module_name)
-    params, state = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (params, state))
+    params, state = jax.tree.map(lambda a: np.asarray(a, np.float64), (params, state))
     names = _kernel_names(params, module_name)
     torch_layout.check_names(names.values(), map(str, arrays["prunable"]))
     reference = Reference(arrays, model, params, state, None, names)
-    mask = reference.tree("mask", masks.ones_like(params))
+    mask = reference.tree("mask", jax.tree.map(lambda p: np.ones(p.shape, bool), params))
     masks.check(params, mask)
     return dataclasses.replace(reference, mask=mask)
+
+
+def _flat(tensor: np.ndarray) -> np.ndarray:
+    """The scale of an identity shortcut, recorded as ``[C, 1, 1]``, is ``[C]`` here."""
+    return tensor.reshape(-1) if tensor.ndim == 3 else tensor
 
 
 def architecture(
