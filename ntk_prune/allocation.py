@@ -63,6 +63,16 @@ def erk(shapes: Shapes, density: float) -> list[int]:
     return erk_counts(shapes, round(density * sum(_sizes(shapes))))
 
 
+def erk_weights(shapes: Shapes) -> np.ndarray:
+    """``sum(shape_l)``: in proportion to it layers share the kept weights under
+    Erdos-Renyi-Kernel (Evci et al., arXiv 1911.11134).
+
+    >>> erk_weights([(3, 3, 1, 4), (10, 20)]).tolist()
+    [11.0, 30.0]
+    """
+    return np.array([sum(s) for s in shapes], float)
+
+
 def erk_counts(shapes: Shapes, total_kept: int) -> list[int]:
     """Kept weights per layer under Erdos-Renyi-Kernel: density_l ~ sum(shape_l) / prod(shape_l).
 
@@ -70,7 +80,7 @@ def erk_counts(shapes: Shapes, total_kept: int) -> list[int]:
     (Evci et al., arXiv 1911.11134). The counts sum to ``total_kept`` exactly.
     """
     sizes = np.array(_sizes(shapes), float)
-    weights = np.array([sum(s) for s in shapes], float)
+    weights = erk_weights(shapes)
     full = np.zeros(len(shapes), bool)
     while True:
         budget = total_kept - sizes[full].sum()
@@ -97,7 +107,7 @@ def erk_rounded(shapes: Shapes, density: float) -> list[int]:
     ([14, 38, 32], [41, 34])
     """
     sizes = np.array(_sizes(shapes), float)
-    weights = np.array([sum(s) for s in shapes], float)
+    weights = erk_weights(shapes)
     whole = np.zeros(len(shapes), bool)
     while not whole.all():
         budget = density * sizes.sum() - sizes[whole].sum()

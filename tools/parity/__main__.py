@@ -13,51 +13,58 @@ be read.
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import jax
 
 from tools.parity import scores
-from tools.parity.files import Arrays, Pairs, Quantities, max_error, read
+from tools.parity.files import Arrays, Pairs, max_error, quantity_of, read
+from tools.parity.three_regime import cka, hessian, lmc, masks, sam
 
 TOLERANCE = 1e-6
-KINDS = (scores,)
+KINDS = (scores, lmc, cka, masks, sam, hessian)
 
 
-def quantities(arrays: Arrays) -> Quantities:
-    """What the file holds, by the module for its kind. Raises ValueError for an unknown kind."""
-    for kind in KINDS:
-        if kind.recognises(arrays):
-            return kind.quantities(arrays)
-    names = ", ".join(list(arrays)[:3]) or "nothing"
-    raise ValueError(f"not a reference file of a known kind: it holds {names}, ...")
-
-
-def compare(path: str) -> float:
+def compare(path: Path) -> float:
     """Print the file's lines; the largest error."""
-    worst, unknown, known = 0.0, [], {}
-    for name, compute in quantities(read(path)).items():
-        if compute is None:
-            unknown.append(name)
-        else:
-            known[name] = compute
+    arrays, worst, names = read(str(path)), 0.0, []
+    kind = kind_of(arrays)
     # Most of the time goes into compiling, which leaves other threads free.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for name, error in zip(known, pool.map(_error, known.values()), strict=True):
-            worst = max(worst, error)
-            print(f"{Path(path).name} {name} max_rel_err={error:.2e}", flush=True)
-    if unknown:
-        print(f"{Path(path).name} unknown: {', '.join(unknown)}")
+        for errors in pool.map(_errors, kind.jobs(arrays, path)):
+            for name, error in errors.items():
+                worst = max(worst, error)
+                names.append(name)
+                print(f"{path.name} {name} max_rel_err={error:.2e}", flush=True)
+    if unknown := _unknown(arrays, names, kind.INPUTS):
+        print(f"{path.name} unknown: {', '.join(unknown)}")
     return worst
 
 
-def _error(compute: Callable[[], Pairs]) -> float:
-    """In float64 on the CPU, which jax knows for each thread."""
+def kind_of(arrays: Arrays) -> ModuleType:
+    """The module for the file. Raises ValueError for a file of an unknown kind."""
+    for kind in KINDS:
+        if kind.recognises(arrays):
+            return kind
+    names = ", ".join([*list(arrays)[:3], "..."])
+    raise ValueError(f"not a reference file of a known kind: it holds {names}")
+
+
+def _errors(job: Callable[[], dict[str, Pairs]]) -> dict[str, float]:
+    """In float64 on the CPU, which jax is told in each thread."""
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-        return max_error(compute())
+        return {name: max_error(pairs) for name, pairs in job().items() if pairs}
+
+
+def _unknown(arrays: Arrays, compared: list[str], inputs: re.Pattern) -> list[str]:
+    """The quantities that nothing here computes; one may be an array for each layer."""
+    quantities = {quantity_of(name): None for name in arrays if not inputs.fullmatch(name)}
+    return [name for name in quantities if name not in compared]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", metavar="FILE.npz")
     worst = 0.0
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-        for path in parser.parse_args(argv).files:
+        for path in map(Path, parser.parse_args(argv).files):
             try:
                 worst = max(worst, compare(path))
             except (OSError, ValueError) as error:

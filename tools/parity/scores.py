@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from ntk_prune.pruners.px import saliency as px_saliency
 from ntk_prune.pruners.synflow import saliency as synflow_saliency
 from ntk_prune.pruners.synflow_l2 import saliency as synflow_l2_saliency
 from ntk_prune.types import Batch, Mask, Params
-from tools.parity.files import Arrays, Pairs, Quantities
+from tools.parity.files import Arrays, Jobs, Pairs, quantity_of
 from tools.parity.networks import Reference, rebuild
 
 EPSILON = 0.01  # what the files' perturbations are multiplied with
@@ -168,24 +169,28 @@ QUANTITIES: dict[str, Callable[..., Pairs]] = {
     "ntk_all": functools.partial(kernel_matrix, name="ntk_all"),
     "ntk_eigs_prunable": kernel_eigenvalues,
 }
-_INPUTS = re.compile(r"meta|prunable|x|y|state|mask|ntksap_(weights|delta|input)_\d+")
+INPUTS = re.compile(r"meta|prunable|x|y|state/.*|mask/.*|ntksap_(weights|delta|input)_\d+(/.*)?")
 
 
 def recognises(arrays: Arrays) -> bool:
-    """Whether the file is one of scores."""
+    """Whether the file holds scores of a network."""
     return "prunable" in arrays
 
 
-def quantities(arrays: Arrays) -> Quantities:
-    """What the file holds, in its order."""
+def jobs(arrays: Arrays, path: Path) -> Jobs:
+    """One for each quantity, in the file's order."""
+    del path
     reference = rebuild(arrays)
-    names = dict.fromkeys(key.split("/")[0] for key in arrays)
-    return {name: _bound(reference, name) for name in names if not _INPUTS.fullmatch(name)}
+    names = dict.fromkeys(quantity_of(key) for key in arrays if not INPUTS.fullmatch(key))
+    known = ((name, _computation(name)) for name in names)
+    return [functools.partial(_named, reference, *pair) for pair in known if pair[1]]
 
 
-def _bound(reference: Reference, name: str) -> Callable[[], Pairs] | None:
+def _named(reference: Reference, name: str, compute: Callable[..., Pairs]) -> dict[str, Pairs]:
+    return {name: compute(reference)}
+
+
+def _computation(name: str) -> Callable[..., Pairs] | None:
     if name.startswith("mag_keep_"):
-        return functools.partial(magnitude_counts, reference, name=name)
-    if name in QUANTITIES:
-        return functools.partial(QUANTITIES[name], reference)
-    return None
+        return functools.partial(magnitude_counts, name=name)
+    return QUANTITIES.get(name)
