@@ -31,10 +31,9 @@ def pruning(
     **options,
 ) -> PruneConfig:
     """A criterion by name with its options."""
-    made = make_options(PRUNERS[name], options)
     return PruneConfig(
         name,
-        made,
+        make_options(PRUNERS[name], options),
         density=density,
         num_examples=num_examples,
         batch_size=batch_size,

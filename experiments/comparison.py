@@ -51,7 +51,7 @@ class Settings:
     kernel_images: int = 32
     """Training images of the two kernels; 0 for none."""
     seed: int = 0
-    """Of the random vectors."""
+    """Seed of the random vectors."""
     at_once: int | None = None
     """Points of the line in one mapped program; None: one by one if there are convolutions and
     only CPUs, else all."""
@@ -73,7 +73,7 @@ class Comparison:
         dataset: Its images, with a label each.
         prepare: Raw images to inputs; one object, so that nothing compiles twice.
         settings: How much is measured.
-        loss: Of the line and the Hessian.
+        loss: What is measured on the line and differentiated twice for the Hessian.
 
     Raises ValueError for a data set or settings that do not do.
     """
@@ -229,9 +229,9 @@ def measure_line(
     """``t``, ``<split>/loss`` and ``<split>/error`` on the line from ``a`` to ``b``; ``barrier``.
 
     Args:
-        recipe: Of both networks.
+        recipe: What both networks were trained by.
         a: Parameters, multiplied by their mask, and running statistics at ``t = 0``.
-        b: The same at ``t = 1``.
+        b: Parameters and running statistics at ``t = 1``.
         points: Values of t, evenly spaced.
         batch_norm: The running statistics interpolated too, or estimated anew at every point, the
             end points included, from ten batches of training images.

@@ -38,7 +38,8 @@ class TrainingJob(NamedTuple):
 
     Attributes:
         store: Its directory.
-        seed: Of the order and augmentation of its data: jobs with one seed see the same batches.
+        seed: Decides the order and the augmentation of its data: jobs that share it see the same
+            batches.
         start: Makes the state that it starts from, mask included; called where it is not trained.
         observers: What is measured of it along the way.
     """
@@ -61,7 +62,7 @@ def train_all(
 
     Args:
         recipe: How they are trained.
-        jobs: In any order; those that train together are neighbours and start at one step.
+        jobs: The networks; neighbours train together, and those start at one step.
         store: Has the checkpoints while something trains.
         stage: What is trained, unique within ``store``.
         keep: The states to write.
@@ -89,7 +90,7 @@ def train_named(
 
     Args:
         recipe: How they are trained.
-        jobs: By names that stay the same from run to run.
+        jobs: The networks, under names that stay the same from run to run.
         store: Keeps ``groups_<stage>.json`` and, while something trains, the checkpoints.
         stage: What is trained, unique within ``store``.
         keep: The states to write.

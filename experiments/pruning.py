@@ -21,9 +21,9 @@ def write_mask(
 
     Args:
         store: The directory.
-        recipe: Of the network.
+        recipe: What the network is trained by.
         mask: Its mask.
-        info: Of the pruning; None for a dense network.
+        info: What the pruning reported; None for a dense network.
         seconds: How long the pruning took.
         about: Stands before the numbers, such as the method.
     """

@@ -220,9 +220,8 @@ def _commit() -> str | None:
     """The git commit of this checkout, with ``+`` when it has uncommitted changes."""
 
     def git(*words: str) -> str:
-        here = Path(__file__).parent
         return subprocess.run(
-            ["git", *words], cwd=here, capture_output=True, text=True, check=True
+            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:

@@ -61,19 +61,19 @@ def options_class(factory: Callable) -> type[Options]:
         for name, parameter in inspect.signature(factory).parameters.items()
         if name not in _NOT_OPTIONS
     ]
-    made = dataclasses.make_dataclass(factory.__name__, fields, bases=(Options,), frozen=True)
-    made.__doc__ = factory.__doc__
-    return made
+    cls = dataclasses.make_dataclass(factory.__name__, fields, bases=(Options,), frozen=True)
+    cls.__doc__ = factory.__doc__
+    return cls
 
 
 def make_options(factory: Callable, values: Mapping[str, Any]) -> Options:
     """The options of ``factory`` with ``values`` set. ValueError names an unknown one."""
-    made = options_class(factory)
-    known = [field.name for field in dataclasses.fields(made)]
+    cls = options_class(factory)
+    known = [field.name for field in dataclasses.fields(cls)]
     for name in values:
         if name not in known:
             raise ValueError(f"{factory.__name__} has no option {name!r}{nearest(name, known)}")
-    return made(**values)
+    return cls(**values)
 
 
 class FactoryChoice:

@@ -27,20 +27,21 @@ def make_model(config: ModelConfig, dataset: Data, image: Array) -> Model:
     def outputs(key: Key) -> Array:
         return model.apply(*model.init(key, image), image, train=False)[0]
 
-    given = jax.eval_shape(outputs, jax.random.key(0)).shape[1:-1]
-    wanted = dataset.examples(np.arange(1))[1].shape[1:]
-    if given != wanted:
+    output_shape = jax.eval_shape(outputs, jax.random.key(0)).shape[1:-1]
+    label_shape = dataset.examples(np.arange(1))[1].shape[1:]
+    if output_shape != label_shape:
         raise ValueError(
-            f"{config.name} gives {_labels(given)}, but {dataset.name} has {_labels(wanted)}"
+            f"{config.name} gives {_labels(output_shape)}, "
+            f"but {dataset.name} has {_labels(label_shape)}"
         )
     return model
 
 
-def _labels(places: tuple[int, ...]) -> str:
+def _labels(shape: tuple[int, ...]) -> str:
     """``one label an image``, ``a label for each of 33x33 pixels``."""
     return (
-        f"a label for each of {'x'.join(map(str, places))} pixels"
-        if places
+        f"a label for each of {'x'.join(map(str, shape))} pixels"
+        if shape
         else ("one label an image")
     )
 

@@ -126,10 +126,10 @@ def compare(
     move = _descent(model, state, mask, x, jnp.asarray(y, x.dtype), learning_rate)
 
     rows = []
-    wanted = {round(s) for s in np.geomspace(1, config.num_steps, POINTS)}
+    measured = {round(s) for s in np.geomspace(1, config.num_steps, POINTS)}
     for step in range(1, config.num_steps + 1):
         params = move(params)
-        if step in wanted:
+        if step in measured:
             t = learning_rate * step
             f, g = outputs(params)
             predicted, elsewhere = flow.train(t, y), flow.test(t, g0, cross)

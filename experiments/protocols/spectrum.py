@@ -87,10 +87,10 @@ def spectrum(config: Spectrum, store: Store) -> None:
             numbers = diagnose(kernel, dense, y, dataset.num_classes)
             store.write_json(f"spectrum_{method}.json", numbers)
             print(f"{method}: " + text_of(numbers), flush=True)
-        found = {m: store.read_json(f"spectrum_{m}.json") for m in (DENSE, *config.methods)}
-        draw_figure(store, found)
+        results = {m: store.read_json(f"spectrum_{m}.json") for m in (DENSE, *config.methods)}
+        draw_figure(store, results)
         store.finish({m: {k: v for k, v in n.items() if k != "eigenvalues"}
-                      for m, n in found.items()})  # fmt: skip
+                      for m, n in results.items()})  # fmt: skip
 
 
 def costs(config: Spectrum) -> Iterator[str]:
@@ -132,9 +132,9 @@ def text_of(numbers: dict[str, Any]) -> str:
     )
 
 
-def draw_figure(store: Store, found: dict[str, dict[str, Any]]) -> None:
+def draw_figure(store: Store, results: dict[str, dict[str, Any]]) -> None:
     """All spectra in one figure."""
-    spectra = {method: np.array(numbers["eigenvalues"]) for method, numbers in found.items()}
+    spectra = {method: np.array(numbers["eigenvalues"]) for method, numbers in results.items()}
     save(eigenvalues(spectra), store.path / "spectrum")
 
 

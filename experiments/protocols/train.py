@@ -44,7 +44,7 @@ def train(config: Train, store: Store) -> None:
     if late:
         raise UserError(f"save: {', '.join(late)} comes after {config.train.duration}, the end")
     with store.claimed():
-        networks = [
+        jobs = [
             TrainingJob(
                 store.within(f"replicate_{replicate}"),
                 config.seed + replicate,
@@ -53,17 +53,17 @@ def train(config: Train, store: Store) -> None:
             for replicate in range(config.replicates)
         ]
         names = {f"step_{step}": step for step in keep}
-        train_all(recipe, networks, store, "replicates", names)
-        draw_figure(store, networks)
-        done = [network.store.read_json("DONE") for network in networks]
+        train_all(recipe, jobs, store, "replicates", names)
+        draw_figure(store, jobs)
+        done = [job.store.read_json("DONE") for job in jobs]
         numbers = {"step": end, "test/accuracy": [d["test/accuracy"] for d in done]}
         store.finish(numbers)
         print(f"{store.path}: {numbers}")
 
 
-def draw_figure(store: Store, networks: list[TrainingJob]) -> None:
+def draw_figure(store: Store, jobs: list[TrainingJob]) -> None:
     """Learning curves as PNG in the run directory."""
-    curves = {name: [network.store.logged(name) for network in networks] for name in CURVES}
+    curves = {name: [job.store.logged(name) for job in jobs] for name in CURVES}
     save(learning_curves(curves), store.path / "learning_curves")
 
 

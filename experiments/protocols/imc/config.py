@@ -23,9 +23,9 @@ class PointConfig:
     steps: int = 10
     """Steps of SGD from W0, cycling through the batches."""
     learning_rate: float = 0.1
-    """Of these steps."""
+    """Learning rate of these steps."""
     momentum: float = 0.9
-    """Of these steps."""
+    """Momentum of these steps."""
     num_examples: int = 500
     """Training images; the Hessian is that of their mean loss, batch norm by running statistics."""
     batch_size: int = 100

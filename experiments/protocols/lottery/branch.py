@@ -98,12 +98,12 @@ class Runner:
             raise UserError(
                 f"changes: the training ends at step {end}, and would start at step {start.step}"
             )
-        ours, theirs = _shapes(recipe.shapes[0]), _shapes(start.params)
-        for name in [*ours, *theirs]:
-            if ours.get(name) != theirs.get(name):
+        expected, actual = _shapes(recipe.shapes[0]), _shapes(start.params)
+        for name in [*expected, *actual]:
+            if expected.get(name) != actual.get(name):
                 raise UserError(
-                    f"changes: {name} would be {ours.get(name)} in the changed network and is "
-                    f"{theirs.get(name)} in the ticket; only a network of the same shapes fits"
+                    f"changes: {name} would be {expected.get(name)} in the changed network and is "
+                    f"{actual.get(name)} in the ticket; only a network of the same shapes fits"
                 )
 
     def _recipe(self, changed: Lottery) -> Recipe:
@@ -151,7 +151,7 @@ class Runner:
     def _train_early(self, duration: str) -> None:
         """The dense networks to the early step: from the rewind point if that comes before."""
         parent, step = self.parent, self.parent.recipe.steps(duration)
-        networks = [
+        jobs = [
             TrainingJob(
                 self.store.within(f"replicate_{replicate}/early"),
                 parent.seed(replicate),
@@ -159,7 +159,7 @@ class Runner:
             )
             for replicate in range(self.tickets.config.replicates)
         ]
-        train_all(parent.recipe, networks, self.store, "early", {"early": step}, step)
+        train_all(parent.recipe, jobs, self.store, "early", {"early": step}, step)
 
     def _early_start(self, replicate: int) -> TrainState:
         assert self.branch.early is not None
@@ -174,7 +174,7 @@ class Runner:
         return derived(seed, purpose) if self.branch.other_order else seed
 
     def _train(self) -> None:
-        networks = [
+        jobs = [
             TrainingJob(
                 self.tickets.part(replicate, level),
                 self._seed(replicate),
@@ -182,7 +182,7 @@ class Runner:
             )
             for level, replicate in self.tickets.networks(self.levels)
         ]
-        train_all(self.tickets.recipe, networks, self.store, "levels", {"rewind": "start"})
+        train_all(self.tickets.recipe, jobs, self.store, "levels", {"rewind": "start"})
 
     def _connect(self, connection: Connection) -> None:
         for level, replicate in self.tickets.networks(self.levels):

@@ -209,7 +209,7 @@ def change_depth(
     """The residual blocks of the ticket repeated or left out: a CIFAR ResNet of another depth.
 
     Args:
-        depth: Of the new network, 6n+2.
+        depth: Layers of the new network, 6n+2.
         mapping: For every block of a stage, the block of the old stage that it copies; empty
             repeats all but the first in turn.
         shuffle_copies: Give repeated blocks random masks of the same counts per layer.

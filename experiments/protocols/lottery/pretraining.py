@@ -32,11 +32,12 @@ class Pretraining:
 
     def _check_shapes(self, main: Recipe) -> None:
         """UserError unless both networks have the same shapes but for the head."""
-        ours, theirs = (
-            jax.tree_util.tree_flatten_with_path(recipe.shapes[0])[0]
-            for recipe in (main, self.recipe)
+        pairs = zip(
+            jax.tree_util.tree_leaves_with_path(main.shapes[0]),
+            jax.tree_util.tree_leaves_with_path(self.recipe.shapes[0]),
+            strict=True,
         )
-        for (path, a), (_, b) in zip(ours, theirs, strict=True):
+        for (path, a), (_, b) in pairs:
             name = masks.name_of(path)
             if name.split("/")[0] != self.head and a.shape != b.shape:
                 raise UserError(
@@ -49,12 +50,12 @@ class Pretraining:
 
     def train(self) -> None:
         """Train, as far as that is not done yet."""
-        networks = []
+        jobs = []
         for replicate in range(self.tickets.config.replicates):
             seed = self.tickets.seed(replicate)
             start = functools.partial(self.recipe.initial, seed)
-            networks.append(TrainingJob(self._part(replicate), derived(seed, "pretraining"), start))
-        train_all(self.recipe, networks, self.tickets.store, "pretraining")
+            jobs.append(TrainingJob(self._part(replicate), derived(seed, "pretraining"), start))
+        train_all(self.recipe, jobs, self.tickets.store, "pretraining")
 
     def carried_over(self, replicate: int, fresh: TrainState) -> TrainState:
         """``fresh`` with the pretrained weights and statistics everywhere but in the head."""

@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 def rows(curve: str, tickets: Tickets, levels: Sequence[int], goal: float | None) -> list[Row]:
     """What these networks came to, and when their test loss first reached ``goal``."""
-    found = []
+    results = []
     for level, replicate in tickets.networks(levels):
         part = tickets.part(replicate, level)
         row: Row = {"curve": curve, "replicate": replicate, "level": level}
@@ -26,21 +26,22 @@ def rows(curve: str, tickets: Tickets, levels: Sequence[int], goal: float | None
             row |= part.read_json("DONE")
             fast = [step for step, loss in part.logged("test/loss") if loss <= (goal or 0)]
             row |= {"learnt/step": fast[0]} if fast else {}
-        found.append(row)
-    return found
+        results.append(row)
+    return results
 
 
-def print_levels(found: Sequence[Row]) -> None:
+def print_levels(results: Sequence[Row]) -> None:
     """One line for each level: what is kept and what the replicates reach."""
-    for level in dict.fromkeys(row["level"] for row in found):
-        here = [row for row in found if row["level"] == level]
+    for level in dict.fromkeys(row["level"] for row in results):
+        replicates = [row for row in results if row["level"] == level]
+        first = replicates[0]
         reached = [
-            f"{name.replace('/', ' ')} {' '.join(f'{row[name]:.4f}' for row in here)}"
+            f"{name.replace('/', ' ')} {' '.join(f'{row[name]:.4f}' for row in replicates)}"
             for name in ("test/accuracy", "barrier")
-            if name in here[0]
+            if name in first
         ]
-        kept = f"{here[0]['density']:.4%} kept"
-        print(f"{here[0]['curve']}, level {level}:", ", ".join([kept, *reached]), flush=True)
+        kept = f"{first['density']:.4%} kept"
+        print(f"{first['curve']}, level {level}:", ", ".join([kept, *reached]), flush=True)
 
 
 def goal(tickets: Tickets) -> float | None:
@@ -52,22 +53,22 @@ def goal(tickets: Tickets) -> float | None:
     return 2 * float(np.mean([min(loss for _, loss in losses) for losses in dense]))
 
 
-def summary(found: Sequence[Row]) -> dict[str, Any]:
+def summary(results: Sequence[Row]) -> dict[str, Any]:
     """Means over the replicates of the last level of every curve, for ``DONE``."""
-    last = {row["curve"]: row["level"] for row in found}
-    result = {}
+    last = {row["curve"]: row["level"] for row in results}
+    means: dict[str, Any] = {}
     for curve, level in last.items():
-        here = [row for row in found if (row["curve"], row["level"]) == (curve, level)]
+        rows_of_level = [row for row in results if (row["curve"], row["level"]) == (curve, level)]
         for name in ("density", "test/accuracy", "early_stop/step", "learnt/step", "barrier"):
-            values = [row[name] for row in here if name in row]
+            values = [row[name] for row in rows_of_level if name in row]
             if values:
-                result.setdefault(curve, {"level": level})[name] = sum(values) / len(values)
-    return result
+                means.setdefault(curve, {"level": level})[name] = sum(values) / len(values)
+    return means
 
 
-def draw_figures(store: Store, found: Sequence[Row]) -> None:
+def draw_figures(store: Store, results: Sequence[Row]) -> None:
     """The curves of these rows as PNG in the run directory."""
     # matplotlib and pandas are only needed here
     from experiments.protocols.lottery import figures
 
-    figures.draw(found, store.path)
+    figures.draw(results, store.path)

@@ -70,7 +70,7 @@ def check_something_is_left(tickets: Tickets) -> None:
 def train_level(tickets: Tickets, level: int, before: Pretraining | None) -> None:
     """Find the masks of a level and train its networks, as far as that is not done yet."""
     config, recipe = tickets.config, tickets.recipe
-    networks = []
+    jobs = []
     for replicate in range(config.replicates):
         part, seed = tickets.part(replicate, level), tickets.seed(replicate)
         if level > 0 and not part.has("mask.safetensors"):
@@ -81,9 +81,9 @@ def train_level(tickets: Tickets, level: int, before: Pretraining | None) -> Non
                 return tickets.rewound(tickets.state(replicate, 0), part.load("mask"))
             return initial(tickets, replicate, before)
 
-        networks.append(TrainingJob(part, seed, start))
+        jobs.append(TrainingJob(part, seed, start))
     keep: Keep = {"rewind": "start" if level else recipe.steps(config.rewind)}
-    train_all(recipe, networks, tickets.store, f"level_{level}", keep)
+    train_all(recipe, jobs, tickets.store, f"level_{level}", keep)
     print_levels(rows("tickets", tickets, [level], None))
 
 

@@ -172,9 +172,9 @@ def summarise(config: RandomPruning, rows: list[dict[str, Any]], law: dict[str, 
     widest = max(config.sweep_widths)
     sweep = [row for row in rows if row["experiment"].startswith("sweep")]
     summary: dict[str, Any] = {"limit": sweep[0]["limit"]}
-    for found in (row for row in sweep if row["width"] == widest):
-        name = f"{found['experiment']}/width_{widest}"
-        summary[name] = {key: found["rescaled"][key] for key in ("mean", "sem", "n")}
+    for cell in (row for row in sweep if row["width"] == widest):
+        name = f"{cell['experiment']}/width_{widest}"
+        summary[name] = {key: cell["rescaled"][key] for key in ("mean", "sem", "n")}
     summary["required_width_exponent"] = law["exponent"]
     summary["required_width_exponent_interval"] = law["exponent_interval"]
     return summary
