@@ -5,7 +5,7 @@ imported when they are first used: ``import ntk_prune`` alone loads nothing, not
 
 >>> import ntk_prune
 >>> sorted(ntk_prune.PRUNERS)[:3]
-['grasp', 'itersnip', 'magnitude']
+['grasp', 'imc', 'itersnip']
 """
 
 import importlib

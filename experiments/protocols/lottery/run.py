@@ -58,7 +58,7 @@ def check_something_is_left(tickets: Tickets) -> None:
     recipe, config = tickets.recipe, tickets.config
     params, _ = recipe.shapes
     sizes = [kernel.size for _, kernel in masks.leaves(params)]
-    counted = sizes if tickets.pruner.scope == "layer" else [sum(sizes)]
+    counted = sizes if tickets.pruner.scope in ("layer", "uniform") else [sum(sizes)]
     density = levels.level_density(config.strategy.fraction, config.levels)
     if not any(round(density * size) for size in counted):
         raise UserError(

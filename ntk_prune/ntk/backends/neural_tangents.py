@@ -80,7 +80,7 @@ def kernel_function(problem: KernelProblem, implementation: str) -> tuple[Any, A
 def reduce_outputs(full: Any, outputs: str) -> Any:
     """Any convention from the full kernel ``[n1, n2, C, C]``.
 
-    >>> reduce_outputs(np.arange(4.0).reshape(1, 1, 2, 2), "sum").tolist()
+    >>> reduce_outputs(jax.numpy.arange(4.0).reshape(1, 1, 2, 2), "sum").tolist()
     [[6.0]]
     """
     word, k = parse_outputs(outputs, full.shape[-1])
