@@ -11,7 +11,7 @@ import numpy as np
 from experiments import factories
 from experiments.config.options import require
 from experiments.observers import kernel_of
-from ntk_prune import landscape, linalg, masks
+from ntk_prune import landscape, linalg
 from ntk_prune.losses import Loss, cross_entropy
 from ntk_prune.ntk import diagnostics
 from ntk_prune.types import Array, Batch, Mask, Model, Params, State
@@ -140,9 +140,8 @@ class Comparison:
     def _at_once(self, params: Params) -> int:
         if self.settings.at_once is not None:
             return self.settings.at_once
-        convolutional = any(kernel.ndim == 4 for _, kernel in masks.leaves(params))
-        # XLA's CPU backend maps convolutions slowly.
-        return 1 if convolutional and jax.default_backend() == "cpu" else self.settings.points
+        points = self.settings.points
+        return factories.choose_at_once(params, points, most=points)
 
     def similarity(self, a: Network, b: Network) -> Numbers:
         """How alike the outputs are on images of ``train`` and ``test``, in their order, under the

@@ -17,7 +17,13 @@ lanczos               the decomposition that the spectra come from
 ====================  =====================================================================
 """
 
-from ntk_prune.linalg.density import Density, Quadrature, quadrature, spectral_density
+from ntk_prune.linalg.density import (
+    Density,
+    Quadrature,
+    quadrature,
+    smoothed_density,
+    spectral_density,
+)
 from ntk_prune.linalg.estimates import Estimate, VectorEstimate
 from ntk_prune.linalg.lanczos import (
     Condition,
@@ -52,6 +58,7 @@ __all__ = [
     "from_matrix",
     "lanczos",
     "quadrature",
+    "smoothed_density",
     "spectral_density",
     "top_eigenvalues",
     "trace",

@@ -1,5 +1,6 @@
 """The density of eigenvalues by stochastic Lanczos quadrature."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -68,14 +69,22 @@ def spectral_density(
     """
     check_probes(num_probes)
     probes = [quadrature(k, operator, num_steps) for k in jax.random.split(key, num_probes)]
+    return smoothed_density(probes, grid, width)
+
+
+def smoothed_density(
+    probes: Sequence[Quadrature], grid: np.ndarray | None = None, width: float | None = None
+) -> Density:
+    """The density of ``spectral_density`` from the quadrature of its probes, at least 2."""
+    check_probes(len(probes))
     low = min(float(probe.nodes[0]) for probe in probes)
     high = max(float(probe.nodes[-1]) for probe in probes)
     width = width or 0.01 * max(high - low, float(np.finfo(float).tiny))
     usual = np.linspace(low - 4 * width, high + 4 * width, 400)
     points = usual if grid is None else np.asarray(grid)
     curves = np.stack([_smooth(points, *probe, width) for probe in probes])
-    sem = curves.std(0, ddof=1) / np.sqrt(num_probes)
-    return Density(points, curves.mean(0), sem, num_probes)
+    sem = curves.std(0, ddof=1) / np.sqrt(len(probes))
+    return Density(points, curves.mean(0), sem, len(probes))
 
 
 def _smooth(grid: np.ndarray, values: np.ndarray, weights: np.ndarray, width: float) -> np.ndarray:

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import factories
 from experiments.driver import TrainingJob, train_all, train_named
@@ -24,7 +23,7 @@ from experiments.protocols.imc.slaving import SlavingTracker
 from experiments.pruning import write_mask
 from experiments.store import Store
 from ntk_prune import masks, training
-from ntk_prune.inertial.leverage import captured
+from ntk_prune.inertial.one_shot import mask_overlap
 from ntk_prune.inertial.point import Point, approximate_minimum
 from ntk_prune.inertial.reduced import projected, reduced_start, restricted
 from ntk_prune.landscape import MaskedLoss
@@ -193,8 +192,8 @@ class Networks:
         """How much of the top eigenspace at W* the mask keeps, against chance."""
         loss = self.loss(replicate, self.point(replicate))
         vectors = self.part(replicate, "spectrum").load("arrays")["top_vectors"]
-        kept = np.asarray(loss.coordinates.vector(mask)) > 0
-        part.write_json("overlap.json", captured(vectors, kept)._asdict())
+        overlap = mask_overlap(mask, loss.coordinates, vectors)
+        part.write_json("overlap.json", overlap._asdict())
 
     def train(self) -> None:
         """Train the masks of all criteria but iterative pruning."""

@@ -10,6 +10,7 @@ from experiments.protocols.imc.config import Imc
 from ntk_prune import linalg
 from ntk_prune.inertial import gap, one_shot, plateau, remainder
 from ntk_prune.inertial import spectrum as spectra
+from ntk_prune.inertial.leverage import leverage
 from ntk_prune.inertial.point import check_finite
 from ntk_prune.landscape import MaskedLoss
 from ntk_prune.linalg import Eigenpairs, Estimate, Quadrature
@@ -42,9 +43,7 @@ def measure(key: Key, loss: MaskedLoss, config: Imc) -> Spectrum:
         num_steps=min(s.lanczos_steps, loss.size),
     )  # fmt: skip
     probes = spectra.quadratures(keys[1], hessian, s.probes, min(s.probe_steps, loss.size))
-    density = linalg.spectral_density(
-        keys[1], hessian, num_probes=s.probes, num_steps=min(s.probe_steps, loss.size)
-    )
+    density = linalg.smoothed_density(probes)
     diagonal = linalg.diagonal(keys[2], hessian, s.diagonal_probes)
     k = min(s.directions, len(ends.top.values))
     vectors = ends.top.vectors[:, :k]
@@ -80,7 +79,7 @@ def measure(key: Key, loss: MaskedLoss, config: Imc) -> Spectrum:
         "density_sem": density.sem,
         "diagonal": diagonal.value,
         "weights": loss.w0,
-        "leverage": np.square(np.asarray(vectors, np.float64)).sum(axis=1),
+        "leverage": leverage(vectors),
     }
     return Spectrum(numbers, {name: np.asarray(a, np.float32) for name, a in arrays.items()})
 
