@@ -181,3 +181,9 @@ def test_the_report_knows_no_workflow():
     for name, path in known.items():
         if name.startswith("experiments.report"):
             assert not [other for other in imported(path, known) if "protocols." in other], name
+
+
+def test_test_modules_have_names_of_their_own():
+    """pytest imports test modules by their bare names, so that two of one name cannot be collected."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
