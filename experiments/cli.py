@@ -1,11 +1,13 @@
 """The command line: a config file, its preset and overrides -> (config, workdir, dry_run).
 
     --config configs/x.py[:preset] [--config.prune.density=0.05 ...] [--workdir DIR] [--dry_run]
+    [--hosts ADDRESS:PORT,PROCESS,COUNT] [--tracker tensorboard]
 
 Every mistake is one line on stderr and exit status 2, before anything is written.
 """
 
 import dataclasses
+import os
 import sys
 import typing
 from pathlib import Path
@@ -15,6 +17,7 @@ import tyro
 
 from experiments.config import Experiment, loading
 from experiments.errors import UserError
+from experiments.hosts import VARIABLE, Hosts, choose
 
 USAGE = "python -m experiments.run --config configs/FILE.py[:preset] [--config.FIELD=VALUE ...]"
 
@@ -25,6 +28,8 @@ class Command(NamedTuple):
     config: Experiment
     workdir: Path
     dry_run: bool
+    hosts: Hosts | None
+    tracker: str | None
 
 
 def parse(argv: list[str]) -> Command:
@@ -39,13 +44,15 @@ def parse(argv: list[str]) -> Command:
     workdir, dry_run = flags.pop("workdir", None), flags.pop("dry_run", "False") or "True"
     if dry_run not in ("True", "False"):
         raise UserError(f"--dry_run: {dry_run!r} is not True or False")
+    processes = choose(flags.pop("hosts", None), os.environ)
+    tracker = flags.pop("tracker", None)
     config = loading.load(source)
     if flags.pop("help", None) is not None:
         _print_help(config, source)
     updates = {_field_name(flag, config): value for flag, value in flags.items()}
     config = loading.override(config, updates)
     path = Path(workdir) if workdir else loading.default_workdir(config, source)
-    return Command(config, path, dry_run == "True")
+    return Command(config, path, dry_run == "True", processes, tracker)
 
 
 def _flags(argv: list[str]) -> dict[str, str]:
@@ -74,6 +81,8 @@ def _field_name(flag: str, config: Experiment) -> str:
         "config",
         "workdir",
         "dry_run",
+        "hosts",
+        "tracker",
         "help",
         *(f"config.{name}" for name in loading.field_names(config)),
     ]
@@ -84,7 +93,13 @@ def _print_help(config: Experiment, source: str) -> typing.NoReturn:
     """Every field with its type, default and meaning; exits."""
     arguments = dataclasses.make_dataclass(
         "Arguments",
-        [("config", type(config), config), ("workdir", str | None, None), ("dry_run", bool, False)],
+        [
+            ("config", type(config), config),
+            ("workdir", str | None, None),
+            ("dry_run", bool, False),
+            ("hosts", str, "auto"),
+            ("tracker", str, "none"),
+        ],
     )
     arguments.__doc__ = f"""Run an experiment.
 
@@ -92,6 +107,9 @@ def _print_help(config: Experiment, source: str) -> typing.NoReturn:
         config: The experiment of {source}.
         workdir: Run directory; by default one under runs/ named by the config.
         dry_run: Write nothing; print the resolved config and what the kernels will cost.
+        hosts: The processes of one run: auto (those of the Slurm step), one, or
+            ADDRESS:PORT,PROCESS,COUNT[,SECONDS to wait]; by default the variable {VARIABLE}.
+        tracker: none, tensorboard, or package.module:factory of another (docs/scaling.md).
     """
     tyro.cli(
         arguments,

@@ -7,6 +7,7 @@ are removed at the end.
 
 import contextlib
 import functools
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,15 +17,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from tqdm import tqdm
 
 from experiments.factories import Program, Recipe, choose_at_once
 from experiments.metrics import final_numbers, in_words, log_epoch, log_test
+from experiments.signals import held_back
 from experiments.stages import Numbers, done_once
 from experiments.store import Store
 from ntk_prune import training
 from ntk_prune.checkpoint import Checkpoints
 from ntk_prune.training import TrainState
 from ntk_prune.types import Mask
+
+LOG = logging.getLogger(__name__)
 
 Observer = Callable[[TrainState], dict[str, float]]
 """Numbers by name of a network at the start and after every epoch, for its ``metrics.jsonl``."""
@@ -188,7 +193,8 @@ def _to_the_end(
             _record_epoch(recipe, jobs, epoch, keep_at)
             number = round(epoch.epoch)
             if number % recipe.config.train.checkpoint_every == 0 or epoch.step == end:
-                checkpoints.save(epoch.step, state)
+                with held_back():
+                    checkpoints.save(epoch.step, state)
     for job, final in zip(jobs, _apart(state, jobs), strict=True):
         job.store.save("params_final", {"params": final.params, "state": final.model_state})
 
@@ -266,15 +272,16 @@ def _record_epoch(
         test = recipe.evaluate(state.params, state.model_state)
         log_epoch(job.store, epoch, losses[r], accuracies[r], test, networks=len(jobs))
         if len(jobs) == 1:
-            print_epoch(epoch, test)
+            log_line(epoch, test, recipe)
         for observe in job.observers:
             job.store.log(epoch.step, epoch.epoch, observe(state))
 
 
-def print_epoch(epoch: training.Epoch, test: dict[str, float]) -> None:
-    """Print what one network learnt in an epoch."""
-    print(
+def log_line(epoch: training.Epoch, test: dict[str, float], recipe: Recipe) -> None:
+    """Say what one network learnt in an epoch, and how long the rest of its training takes."""
+    images = (recipe.num_steps - epoch.step) * recipe.config.train.batch_size
+    left = tqdm.format_interval(images / epoch.images_per_second)
+    LOG.info(
         f"epoch {epoch.epoch:g}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.4f}, "
-        f"{in_words(test)}, {epoch.images_per_second:.0f} images/s",
-        flush=True,
+        f"{in_words(test)}, {epoch.images_per_second:.0f} images/s, {left} left"
     )

@@ -3,7 +3,10 @@
 import json
 import sys
 
-from experiments import cli
+import jax
+from jax.errors import JaxRuntimeError
+
+from experiments import cli, hosts, logs, signals, trackers
 from experiments.config import to_dict
 from experiments.errors import UserError
 from experiments.protocols import PROTOCOLS
@@ -11,26 +14,58 @@ from experiments.store import Store
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, then run the protocol unless the run is finished. Returns the exit status."""
+    """Parse, then run the protocol unless the run is finished. Returns the exit status.
+
+    One of several processes that fails does not return: it ends at once, as the others may never
+    answer.
+    """
+    processes = None
     try:
-        config, workdir, dry_run = cli.parse(sys.argv[1:] if argv is None else argv)
-        store, protocol = Store(workdir, config), PROTOCOLS[config.protocol]
-        if dry_run:
-            print(f"{json.dumps(to_dict(config), indent=1)}\n{workdir}")
-            for line in protocol.costs(config) if protocol.costs else ():
-                print(line)
-            return 0
+        with signals.raised(), logs.shown():
+            command = cli.parse(sys.argv[1:] if argv is None else argv)
+            processes = None if command.dry_run else command.hosts
+            return _run(command, processes)
+    except UserError as error:
+        status = _fail(f"error: {error}", 2, processes)
+    except FloatingPointError as error:
+        status = _fail(f"error: {error}", 1, processes)
+    except signals.Interrupted as error:
+        status = _fail("interrupted; the same command goes on", error.status, processes)
+    except JaxRuntimeError as error:
+        if processes is None:
+            raise
+        line = str(error).splitlines()[0]
+        status = _fail(f"error: a process of this run was lost; the same command goes on ({line})",
+                       1, processes)  # fmt: skip
+    return status
+
+
+def _run(command: cli.Command, processes: hosts.Hosts | None) -> int:
+    config, protocol = command.config, PROTOCOLS[command.config.protocol]
+    if command.dry_run:
+        print(f"{json.dumps(to_dict(config), indent=1)}\n{command.workdir}")
+        for line in protocol.costs(config) if protocol.costs else ():
+            print(line)
+        return 0
+    with hosts.joined(processes, command.workdir) as workdir:
+        tracker = trackers.make(command.tracker) if jax.process_index() == 0 else None
+        store = Store(workdir, config, tracker)
         if store.done is not None:
             print(f"{workdir} is finished: {store.done}")
             return 0
-        protocol.run(config, store)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        with trackers.following(tracker, store.config, workdir):
+            protocol.run(config, store)
     return 0
+
+
+def _fail(line: str, status: int, processes: hosts.Hosts | None) -> int:
+    """Print the line and return the status; one of several processes ends with it."""
+    if processes is None:
+        print(line, file=sys.stderr)
+        return status
+    print(f"process {processes.process}: {line}", file=sys.stderr)
+    hosts.leave(status)
+    return status
 
 
 if __name__ == "__main__":

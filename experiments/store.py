@@ -5,6 +5,7 @@ Every file is written whole or not at all. ``DONE`` comes last.
 
 import contextlib
 import copy
+import datetime
 import fcntl
 import functools
 import importlib.metadata
@@ -22,16 +23,31 @@ import jax
 
 from experiments.config import Experiment, to_dict
 from experiments.errors import UserError
+from experiments.trackers import Tracker
 from ntk_prune import checkpoint
 
 _PACKAGES = ("ntk_prune", "jax", "jaxlib", "flax", "optax", "numpy", "neural-tangents", "matfree")
 
+_JOB_VARIABLES = (
+    "SLURM_JOB_ID",
+    "SLURM_ARRAY_JOB_ID",
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_RESTART_COUNT",
+    "PBS_JOBID",
+    "LSB_JOBID",
+    "JOB_ID",
+)
+
 
 class Store:
-    """The files of one run; ``with store.claimed():`` takes the directory for this process."""
+    """The files of one run; ``with store.claimed():`` takes the directory for this process.
 
-    def __init__(self, path: Path, config: Experiment):
-        self.path = Path(path)
+    What is logged as metrics goes to the tracker as well.
+    """
+
+    def __init__(self, path: Path, config: Experiment, tracker: Tracker | None = None):
+        self.path = self._root = Path(path)
+        self._tracker = tracker
         self.config = to_dict(config)
         self._grows = config.grows
 
@@ -50,10 +66,20 @@ class Store:
             if not self.has("config.json"):
                 self.write_json("env.json", environment())
                 self.write_json("config.json", self.config)
-            elif has_grown:
+            else:
+                self._record_resumption()
+            if has_grown:
                 (self.path / "DONE").unlink(missing_ok=True)
                 self.write_json("config.json", self.config)
             yield
+
+    def _record_resumption(self) -> None:
+        """Add this process to those in ``env.json`` that went on with the run."""
+        env = self.read_json("env.json") if self.has("env.json") else {}
+        if this_process() not in (env.get("started"), *env.get("resumed", ())):
+            self.write_json(
+                "env.json", {**env, "resumed": [*env.get("resumed", ()), this_process()]}
+            )
 
     @contextlib.contextmanager
     def locked(self, name: str, *, wait: bool = False) -> Iterator[None]:
@@ -134,6 +160,10 @@ class Store:
         ]
         with open(self.path / f"{file}.jsonl", "a") as stream:
             stream.write("".join(f"{line}\n" for line in lines))
+        if self._tracker is not None and file == "metrics":
+            prefix = self.path.relative_to(self._root).as_posix()
+            prefix = "" if prefix == "." else f"{prefix}/"
+            self._tracker.log(step, {f"{prefix}{k}": float(v) for k, v in values.items()})
 
     def records(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``."""
@@ -187,6 +217,14 @@ def _field(plain: dict[str, Any], name: str) -> Any:
     return functools.reduce(operator.getitem, name.split("."), plain)
 
 
+@functools.cache
+def this_process() -> dict[str, Any]:
+    """Which process this is: host, number, first use, and the job of a cluster."""
+    jobs = {name: os.environ[name] for name in _JOB_VARIABLES if name in os.environ}
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"host": platform.node(), "pid": os.getpid(), "time": now, "job": jobs}
+
+
 def environment() -> dict[str, Any]:
     """Where and with what a run was made."""
     versions = {}
@@ -196,6 +234,8 @@ def environment() -> dict[str, Any]:
     devices = jax.devices()
     return {
         "command": sys.argv,
+        "started": this_process(),
+        "processes": jax.process_count(),
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": _processor(),

@@ -92,7 +92,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 class Checkpoints:
     """The newest ``keep`` checkpoints in ``directory``: written synchronously, all or nothing.
 
-    A checkpoint whose writing was cut short is ignored. Use it as a context manager, or ``close``.
+    A checkpoint whose writing was cut short is ignored. Each of several processes takes a directory
+    of its own and the arrays that it can read whole. Use it as a context manager, or ``close``.
     """
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
@@ -101,15 +102,21 @@ class Checkpoints:
         logging.getLogger("absl").addFilter(_without_orbax_noise)
 
         self._args = ocp.args
+        Path(directory).mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
             Path(directory).absolute(),
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep, enable_async_checkpointing=False
+                max_to_keep=keep,
+                create=False,
+                enable_async_checkpointing=False,
+                multiprocessing_options=_alone(ocp),
             ),
         )
 
     def save(self, step: int, tree: Any) -> None:
         """Write the tree of arrays as the checkpoint of ``step``; returns when it is on disk."""
+        if jax.process_count() > 1:
+            tree = jax.tree.map(np.asarray, tree)
         self._manager.save(step, args=self._args.StandardSave(tree), force=True)
 
     def latest_step(self) -> int | None:
@@ -143,6 +150,16 @@ class Checkpoints:
         self.close()
 
 
+def _alone(ocp: Any) -> Any:
+    """Every process writes a directory of its own and waits for no other."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+    )
+
+
 def _without_orbax_noise(record: logging.LogRecord) -> bool:
     """Drop what orbax warns of after a kill: leftovers that it removes by itself."""
     return record.levelno >= logging.ERROR or "orbax" not in record.pathname
@@ -151,5 +168,5 @@ def _without_orbax_noise(record: logging.LogRecord) -> bool:
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     """Shape, dtype and place of a leaf; the first device when it has no place."""
     sharding = getattr(leaf, "sharding", None)
-    sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

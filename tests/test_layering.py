@@ -13,10 +13,11 @@ PACKAGE = ROOT / "ntk_prune"
 
 # Which packages of ntk_prune each layer may import; itself is always allowed.
 CORE = {"types", "activations", "losses", "masks", "allocation", "schedules", "rng", "conv_patches",
-        "coordinates"}  # fmt: skip
+        "coordinates", "progress"}  # fmt: skip
 ALLOWED = {
     "types": set(),
     "rng": set(),
+    "progress": set(),
     "schedules": {"types"},
     "activations": {"types"},
     "losses": {"types"},
@@ -37,9 +38,10 @@ ALLOWED = {
     "inertial": CORE | {"ntk", "landscape", "linalg", "training"},
 }
 # Each module or package of experiments may import the ones before it.
-EXPERIMENTS = ("errors", "presentation", "plotting", "references", "runs", "config", "store",
-               "stages", "metrics", "factories", "driver", "pruning", "observers", "comparison",
-               "trained", "protocols", "report", "cli", "run", "measure", "regimes")  # fmt: skip
+EXPERIMENTS = ("errors", "signals", "lifeline", "hosts", "logs", "trackers", "presentation",
+               "plotting", "references", "runs", "config", "store", "stages", "metrics",
+               "factories", "driver", "pruning", "observers", "comparison", "trained",
+               "protocols", "report", "cli", "run", "measure", "regimes")  # fmt: skip
 # What goes on from another workflow imports that one; no workflow imports any other.
 PARENTS = {"transfer": "prune_and_train", "segmentation": "prune_and_train"}
 COMMAND_LINES = {"run", "measure", "regimes", "report.__main__"}
@@ -184,6 +186,6 @@ def test_the_report_knows_no_workflow():
 
 
 def test_test_modules_have_names_of_their_own():
-    """pytest imports test modules by their bare names, so that two of one name cannot be collected."""
+    """pytest imports test modules by their bare names, so two of one name cannot be collected."""
     names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
     assert sorted(names) == sorted(set(names))

@@ -42,8 +42,11 @@ def count_steps_per_epoch(config: TrainConfig, dataset: Data) -> int:
 def choose_devices(config: TrainConfig, dataset: Data) -> list[Device]:
     """The first ``num_devices`` devices, or all.
 
-    ValueError if there are fewer, or a batch, the last one too, does not divide among them.
+    ValueError if there are fewer, if a batch, the last one too, does not divide among them, or if
+    pmap should serve several processes.
     """
+    if config.parallel == "pmap" and jax.process_count() > 1:
+        raise ValueError("parallel='pmap' serves one process; use parallel='jit' on several hosts")
     devices = jax.devices()
     if config.num_devices is not None and config.num_devices > len(devices):
         raise ValueError(f"num_devices is {config.num_devices}, but there are {len(devices)}")

@@ -10,6 +10,7 @@ import functools
 import gc
 import multiprocessing
 import os
+import signal
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -164,6 +165,8 @@ class Stream:
 def _end_with_parent(index: int, count: int) -> None:
     """A worker ends when its parent does, killed too; else it would wait for ever."""
     del index, count
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent acts
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

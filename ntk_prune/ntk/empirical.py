@@ -87,7 +87,7 @@ def empirical_ntk(
     [[50.0, 6.0], [6.0, 2.0]]
     """
     problem = KernelProblem(f, params, x1, x2, state, mask, outputs, wrt)
-    used = list(devices or jax.devices()[:1])
+    used = list(devices or jax.local_devices()[:1])
     with jax.default_matmul_precision("highest"):
         check_uncoupled(f, problem.params, x1)
         engine = choose(problem, backend, accumulate, chunk, memory_limit, used)

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from ntk_prune import masks
+from ntk_prune.progress import Progress
 from ntk_prune.types import Batch, Key, Mask, Model, Params, Pruner, Scores, State
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -67,8 +67,8 @@ def prune(
     method, rounds = method_name(pruner), []
     by_depth = pruner.scope == "uniform_plus"
     order = masks.layers_by_depth(model, batches.x[0]) if by_depth else None
-    progress = tqdm(range(1, pruner.num_rounds + 1), desc=method, unit="round", disable=None)
-    for t in progress:
+    progress = Progress(pruner.num_rounds, method, "round")
+    for t in range(1, pruner.num_rounds + 1):
         began = time.perf_counter()
         target = _target(pruner, t, start, density)
         scores = pruner.score(jax.random.fold_in(key, t), model, params, state, mask, batches)
@@ -81,7 +81,9 @@ def prune(
         kept = sum(kept for kept, _ in masks.layer_counts(mask, is_prunable).values())
         seconds = time.perf_counter() - began
         rounds.append(Round(t, masks.density(mask, is_prunable), kept, quantiles, seconds))
-        progress.set_postfix(density=f"{rounds[-1].density:.4f}")
+        progress.set_postfix(density=f"{rounds[-1].density:.4f}", refresh=False)
+        progress.update()
+    progress.close()
     _warn_of_silence(method, rounds)
     return mask, _summary(tuple(rounds), masks.layer_counts(mask, is_prunable))
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ntk_prune.losses import Loss, cross_entropy, labelled
-from ntk_prune.training.parallel import AXIS, Devices, data_mesh, replicate
+from ntk_prune.training.parallel import AXIS, Devices, data_mesh, place, replicate
 from ntk_prune.types import Array, Model, Params, State
 
 Evaluate = Callable[[Params, State], dict[str, float]]
@@ -52,7 +52,7 @@ def make_evaluate(
 
     def evaluate(params: Params, state: State) -> dict[str, float]:
         params, state = replicate(mesh, (params, state))
-        totals = [sums(params, state, *jax.device_put(batch, shared)) for batch in batches()]
+        totals = [sums(params, state, *place(batch, (shared,) * 3)) for batch in batches()]
         columns = zip(*totals, strict=True)
         losses, correct, count, n, confusion = (
             np.sum([np.asarray(part, np.float64) for part in column], axis=0) for column in columns

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tqdm import tqdm
 
+from ntk_prune.progress import Progress
+from ntk_prune.training import parallel
 from ntk_prune.training.feed import Feed
 from ntk_prune.training.parallel import Distributed
 from ntk_prune.training.state import TrainState
@@ -19,10 +20,10 @@ from ntk_prune.training.step import Metrics
 class Epoch(NamedTuple):
     """What one epoch, or the part of it that was left, came to.
 
-    ``state`` is given up to the next epoch: copy what must outlive it. ``epoch`` = steps made so
-    far / steps per epoch. ``loss`` and ``accuracy`` are means over this epoch's steps (``[R]`` for
-    ``R`` replicates), ``learning_rate`` is that of the last step; the first ``images_per_second``
-    includes compiling.
+    ``state`` is given up to the next epoch: copy what must outlive it. Of several processes each
+    has it on a device of its own. ``epoch`` = steps made so far / steps per epoch. ``loss`` and
+    ``accuracy`` are means over this epoch's steps (``[R]`` for ``R`` replicates), ``learning_rate``
+    is that of the last step; the first ``images_per_second`` includes compiling.
     """
 
     step: int
@@ -54,7 +55,7 @@ def fit(
     """
     state = train_step.replicate(jax.tree.map(jnp.array, state))  # copied: it will be donated
     step = int(np.ravel(state.step)[0])
-    with _progress_bar(step, num_steps, feed.batch_size) as bar:
+    with _progress_bar(step, num_steps) as bar:
         while step < num_steps:
             stop = min(num_steps, (step // feed.steps_per_epoch + 1) * feed.steps_per_epoch)
             start = time.perf_counter()
@@ -70,7 +71,7 @@ def fit(
             yield Epoch(
                 step=step,
                 epoch=step / feed.steps_per_epoch,
-                state=state,
+                state=parallel.local(state),
                 loss=loss,
                 accuracy=accuracy,
                 learning_rate=np.asarray(learning_rate(step - 1)).item(),
@@ -78,22 +79,16 @@ def fit(
             )
 
 
-def _progress_bar(step: int, num_steps: int, batch_size: int) -> tqdm:
-    """Counts images; silent when stderr is not a terminal and on all hosts but the first."""
-    return tqdm(
-        total=num_steps,
-        initial=step,
-        unit="img",
-        unit_scale=batch_size,
-        disable=None if jax.process_index() == 0 else True,
-        desc="training",
-    )
+def _progress_bar(step: int, num_steps: int) -> Progress:
+    """Counts steps; drawn by the first process only."""
+    shown = None if jax.process_index() == 0 else False
+    return Progress(num_steps, "training", "step", shown, initial=step, leave=False)
 
 
 class _Watch:
     """Collects metrics one dispatch late, so that looking at them never stalls the device."""
 
-    def __init__(self, step: int, bar: tqdm):
+    def __init__(self, step: int, bar: Progress):
         self.step, self.bar = step, bar
         self.waiting: Metrics | None = None
         self.losses: list[Any] = []

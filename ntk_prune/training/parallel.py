@@ -48,7 +48,34 @@ def data_mesh(devices: Devices = None) -> Mesh:
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
     """``tree`` on every device; may share memory with the original."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return place(tree, jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec()), tree))
+
+
+def place(tree: Any, shardings: Any) -> Any:
+    """``jax.device_put``; of several processes, which all hold the tree, each places its part."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, shardings)
+    return jax.tree.map(_place_part, tree, shardings)
+
+
+def _place_part(leaf: Any, sharding: NamedSharding) -> Any:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _place_part(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    whole = np.asarray(leaf)
+    return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+
+def local(tree: Any) -> Any:
+    """A replicated tree on one device of this process where there are several processes.
+
+    There every operation on the tree itself would wait for the others. The memory is shared.
+    """
+    if jax.process_count() == 1:
+        return tree
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
 def default_steps_per_call(backend: str) -> int:
@@ -166,7 +193,7 @@ class _Layout:
         check_batch_size(x.shape[self.batch_axis], self.mesh.size)
         index = np.broadcast_to(np.arange(x.shape[self.batch_axis]), x.shape[: self.batch_axis + 1])
         x, y, index = (self._shares(a) for a in (x, y, index))
-        return jax.device_put(Examples(x, y, index, self._keys(key, index)), self.shardings)
+        return place(Examples(x, y, index, self._keys(key, index)), self.shardings)
 
     def _gathered(self, x: Array, y: Array, rows: Array, key: Key) -> Examples:
         index = self._shares(jnp.broadcast_to(jnp.arange(rows.shape[-1]), rows.shape))

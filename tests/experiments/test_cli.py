@@ -57,7 +57,7 @@ def test_another_criterion_starts_from_its_own_options():
 
 
 def test_config_file_with_preset():
-    config, workdir, dry_run = cli.parse(["--config", f"{CONFIG}:smoke", "--workdir", "w"])
+    config, workdir, dry_run, *_ = cli.parse(["--config", f"{CONFIG}:smoke", "--workdir", "w"])
     assert (config.data.name, workdir, dry_run) == ("digits", Path("w"), False)
 
 

@@ -6,7 +6,6 @@ program whatever the number of devices.
 """
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from ntk_prune.ntk.backends.cost import Cost
 from ntk_prune.ntk.backends.plan import Plan
+from ntk_prune.progress import Progress
 from ntk_prune.types import Array
 
 Variables = tuple[Any, Any]  # parameters (masked) and state
@@ -71,7 +71,7 @@ def compute(
         return engine.product(placed[device], row, jax.device_put(column, devices[device]))
 
     of_columns = engine.column_features or engine.row_features
-    with _progress_bar(progress, total) as bar:
+    with Progress(total, "kernel", "block", progress, leave=False) as bar:
         for members in _groups(len(rows), group):
             held = {}
             for r in members:
@@ -133,11 +133,3 @@ def _chunks(x: Array, size: int) -> list[np.ndarray]:
     missing = size - len(parts[-1])
     parts[-1] = np.concatenate([parts[-1], np.repeat(host[-1:], missing, axis=0)])
     return parts
-
-
-def _progress_bar(wanted: bool | None, total: int) -> Any:
-    """A bar over blocks; by default only where standard error is a terminal."""
-    from tqdm import tqdm
-
-    shown = sys.stderr.isatty() if wanted is None else wanted
-    return tqdm(total=total, desc="kernel blocks", disable=not shown, leave=False)

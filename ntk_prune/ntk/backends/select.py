@@ -63,7 +63,7 @@ def _cheapest(problem: KernelProblem, budget: Budget, names: Sequence[str]) -> E
 
 
 def _budget(problem: KernelProblem, accumulate, chunk, memory_limit, devices) -> Budget:
-    device = next(iter(devices or jax.devices()))
+    device = next(iter(devices or jax.local_devices()))
     dtype = np.dtype(accumulate or _input_dtype(problem))
     limit = int(0.8 * available_memory(device)) if memory_limit is None else memory_limit
     n2 = None if problem.x2 is None else problem.x2.shape[0]

@@ -1,0 +1,59 @@
+"""Ctrl-C and SIGTERM end a run between two of its writes, with one line and the usual status."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the run to end; ``status`` is what a shell expects then (130 or 143)."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.status = 128 + number
+
+
+_pending: list[int] = []  # signals that came while they were held back
+_held = False
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """Raise ``Interrupted`` in this block for the first signal; the second ends the process.
+
+    Python lets only the main thread choose; in another the block changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Let a signal wait for the end of this block, whose threads would not survive it."""
+    global _held
+    _held = True
+    try:
+        yield
+    finally:
+        _held = False
+        if _pending:
+            raise Interrupted(_pending.pop())
+
+
+def _interrupt(number: int, _) -> None:
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
+    if _held:
+        _pending.append(number)
+    else:
+        raise Interrupted(number)
