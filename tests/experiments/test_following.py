@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import sys
 
 import lottery_problem
 import pytest
@@ -69,6 +70,19 @@ def test_progress_without_a_terminal_is_lines_with_the_time_left(caplog, monkeyp
         bar.update(2)
     assert [r.message.split(" in ")[0] for r in caplog.records] == ["ntksap: 2 of 4 rounds"]
     assert bar.line(30.0) == "ntksap: 4 of 4 rounds in 00:30, 00:00 left"
+
+
+def test_a_whole_has_one_bar(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress.whole(2, "lottery", "level") as bar:
+        bar.mininterval = 0
+        with progress.Progress(4, "training", "step") as part:
+            part.update(3)
+        bar.update()
+    text = capsys.readouterr().err
+    assert "lottery:" in text
+    assert "training: 3 of 4 steps]" in text
+    assert "\n" not in text.strip()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

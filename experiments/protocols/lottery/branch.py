@@ -15,7 +15,7 @@ from experiments.protocols.lottery.branch_config import BranchConfig, LotteryBra
 from experiments.protocols.lottery.branches import BRANCHES, Architecture, Branch, Connection
 from experiments.protocols.lottery.config import Lottery
 from experiments.protocols.lottery.pretraining import initial, pretraining
-from experiments.protocols.lottery.results import Row, goal, print_levels, rows
+from experiments.protocols.lottery.results import Row, goal, log_levels, rows
 from experiments.protocols.lottery.tickets import Origin, Tickets
 from experiments.store import Store
 from ntk_prune import masks, training
@@ -145,7 +145,7 @@ class Runner:
         if self.branch.connection is not None:
             self._connect(self.branch.connection)
         results = rows(self.label, self.tickets, self.levels, goal(self.parent))
-        print_levels(results)
+        log_levels(results)
         return results
 
     def _train_early(self, duration: str) -> None:

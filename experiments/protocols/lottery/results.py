@@ -1,5 +1,6 @@
 """What the networks of a lottery or of a branch came to: ``results.json``, ``DONE``, figures."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from experiments.protocols.lottery.tickets import Tickets
 from experiments.store import Store
+
+LOG = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 """One network in ``results.json``: curve, replicate, level, and the final numbers."""
@@ -30,7 +33,7 @@ def rows(curve: str, tickets: Tickets, levels: Sequence[int], goal: float | None
     return results
 
 
-def print_levels(results: Sequence[Row]) -> None:
+def log_levels(results: Sequence[Row]) -> None:
     """One line for each level: what is kept and what the replicates reach."""
     for level in dict.fromkeys(row["level"] for row in results):
         replicates = [row for row in results if row["level"] == level]
@@ -41,7 +44,7 @@ def print_levels(results: Sequence[Row]) -> None:
             if name in first
         ]
         kept = f"{first['density']:.4%} kept"
-        print(f"{first['curve']}, level {level}:", ", ".join([kept, *reached]), flush=True)
+        LOG.info(f"{first['curve']}, level {level}: {', '.join([kept, *reached])}")
 
 
 def goal(tickets: Tickets) -> float | None:

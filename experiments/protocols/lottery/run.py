@@ -11,12 +11,12 @@ from experiments.factories import Recipe
 from experiments.protocols.lottery.branch import check_inside, run_inside
 from experiments.protocols.lottery.config import Lottery
 from experiments.protocols.lottery.pretraining import Pretraining, initial, pretraining
-from experiments.protocols.lottery.results import draw_figures, goal, print_levels, rows, summary
+from experiments.protocols.lottery.results import draw_figures, goal, log_levels, rows, summary
 from experiments.protocols.lottery.tickets import Tickets
 from experiments.pruning import write_mask
 from experiments.store import Store
 from ntk_prune import lottery as levels
-from ntk_prune import masks
+from ntk_prune import masks, progress
 from ntk_prune.rng import stream
 from ntk_prune.training import TrainState
 
@@ -30,8 +30,10 @@ def lottery(config: Lottery, store: Store) -> None:
     with store.claimed():
         if before is not None:
             before.train()
-        for level in range(config.levels + 1):
-            train_level(tickets, level, before)
+        with progress.whole(config.levels + 1, "lottery", "level") as bar:
+            for level in range(config.levels + 1):
+                train_level(tickets, level, before)
+                bar.update()
         results = rows("tickets", tickets, range(config.levels + 1), goal(tickets))
         for name in config.branches:
             results += run_inside(tickets, name)
@@ -84,7 +86,7 @@ def train_level(tickets: Tickets, level: int, before: Pretraining | None) -> Non
         jobs.append(TrainingJob(part, seed, start))
     keep: Keep = {"rewind": "start" if level else recipe.steps(config.rewind)}
     train_all(recipe, jobs, tickets.store, f"level_{level}", keep)
-    print_levels(rows("tickets", tickets, [level], None))
+    log_levels(rows("tickets", tickets, [level], None))
 
 
 def find_mask(tickets: Tickets, replicate: int, level: int) -> None:
