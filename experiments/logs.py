@@ -16,16 +16,18 @@ class _AroundBars(logging.Handler):
 
 @contextlib.contextmanager
 def shown() -> Iterator[None]:
-    """Print what this package logs in the block; loggers that are configured stay as they are."""
+    """Print what this package logs in the block."""
     handler = _AroundBars(logging.INFO)
     loggers = [logging.getLogger(name) for name in NAMES]
-    levels = [logger.level for logger in loggers]
+    before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
+        logger.propagate = False  # grain gives the root a handler of its own
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
+            logger.propagate = propagate

@@ -165,8 +165,8 @@ class Stream:
 def _end_with_parent(index: int, count: int) -> None:
     """A worker ends when its parent does, killed too; else it would wait for ever."""
     del index, count
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent acts
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):  # often sent to the whole group; the parent acts
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
