@@ -19,8 +19,9 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
+from experiments.errors import user_errors
 from experiments.factories import Program, Recipe, choose_at_once
-from experiments.metrics import final_numbers, in_words, log_epoch, log_test
+from experiments.metrics import check_log, final_numbers, in_words, log_epoch, log_test
 from experiments.signals import held_back
 from experiments.stages import Numbers, done_once
 from experiments.store import Store
@@ -165,8 +166,11 @@ def _train_together(
     until: int | None,
 ) -> list[Numbers]:
     """Train one group from where a kill stopped it. Returns the numbers of every ``DONE``."""
+    end = recipe.num_steps if until is None else until
     if not all(job.store.has("params_final.safetensors") for job in jobs):
-        _to_the_end(recipe, jobs, directory, keep, recipe.num_steps if until is None else until)
+        _to_the_end(recipe, jobs, directory, keep, end)
+    for job in jobs:
+        check_log(job.store, [end])
     return [final_numbers(job.store, job.store.load("params_final")["params"]) for job in jobs]
 
 
@@ -184,15 +188,22 @@ def _to_the_end(
         _prepare(job, start, keep_at)
     with Checkpoints(directory) as checkpoints:
         if checkpoints.latest_step() is not None:
-            state = checkpoints.restore(state)
+            with user_errors(f"remove {directory} to train anew"):
+                state = checkpoints.restore(state)
+        step = int(np.ravel(state.step)[0])
         for job, start in zip(jobs, starts, strict=True):
-            job.store.rewind_log(int(np.ravel(state.step)[0]))
+            job.store.rewind_log(step)
+            if step > first:
+                epochs = range(0, step + 1, recipe.steps_per_epoch)
+                check_log(job.store, [s for s in {first, *epochs, *stops} if first <= s <= step])
             _record_start(recipe, job, start)
         for epoch in _epochs(recipe, program, state, stops):
             state = epoch.state
             _record_epoch(recipe, jobs, epoch, keep_at)
             number = round(epoch.epoch)
             if number % recipe.config.train.checkpoint_every == 0 or epoch.step == end:
+                for job in jobs:
+                    job.store.sync_logs()
                 with held_back():
                     checkpoints.save(epoch.step, state)
     for job, final in zip(jobs, _apart(state, jobs), strict=True):

@@ -1,7 +1,9 @@
 """What a training leaves in its directory: lines for every epoch, the numbers at the end."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from experiments.errors import UserError
 from experiments.store import Store
 from ntk_prune import masks
 from ntk_prune.training import Epoch
@@ -30,6 +32,18 @@ def log_test(store: Store, step: int, epoch: float, test: dict[str, float]) -> N
     """Log what the test set says of a network."""
     tested = {f"test/{name}": value for name, value in test.items() if name != "n"}
     store.log(step, epoch, tested, n=test["n"])
+
+
+def check_log(store: Store, steps: Iterable[int]) -> None:
+    """UserError if what the test set said at one of these steps is not in the log."""
+    logged = {step for step, _ in store.logged("test/accuracy")}
+    missing = sorted(set(steps) - logged)
+    if missing:
+        steps = ", ".join(map(str, missing))
+        raise UserError(
+            f"{store.path}/metrics.jsonl has lost its lines of step {steps}, which the training "
+            f"has passed; remove {store.path} to train anew"
+        )
 
 
 def in_words(test: dict[str, float]) -> str:

@@ -53,8 +53,7 @@ def _run(command: cli.Command, processes: hosts.Hosts | None) -> int:
         if store.done is not None:
             print(f"{workdir} is finished: {store.done}")
             return 0
-        with trackers.following(tracker, store.config, workdir):
-            protocol.run(config, store)
+        protocol.run(config, store)
     return 0
 
 

@@ -24,12 +24,12 @@ def done_once(stores: Sequence[Store], make: Callable[[], Sequence[Numbers]]) ->
         stores: The directories; they are made together.
         make: Does the work, from where a kill left it, and gives the numbers of every ``DONE``.
     """
-    if all(store.has("DONE") for store in stores):
+    if all(store.is_finished() for store in stores):
         return
     with contextlib.ExitStack() as stack:
         for store in sorted(stores, key=lambda s: s.path):  # all processes in one order
             stack.enter_context(store.locked(".stage", wait=True))
-        if not all(store.has("DONE") for store in stores):
+        if not all(store.is_finished() for store in stores):
             for store, numbers in zip(stores, make(), strict=True):
                 store.finish(numbers)
 

@@ -5,44 +5,35 @@ Every file is written whole or not at all. ``DONE`` comes last.
 
 import contextlib
 import copy
-import datetime
+import errno
 import fcntl
 import functools
-import importlib.metadata
 import json
 import operator
 import os
-import platform
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import jax
+from typing import IO, Any
 
 from experiments.config import Experiment, to_dict
+from experiments.environment import environment, this_process
 from experiments.errors import UserError
-from experiments.trackers import Tracker
+from experiments.trackers import Tracker, following
 from ntk_prune import checkpoint
 
-_PACKAGES = ("ntk_prune", "jax", "jaxlib", "flax", "optax", "numpy", "neural-tangents", "matfree")
+FIRST_FILES = (".lock", ".stage", "env.json")
+"""What a run that was killed before its ``config.json`` can leave, beside partial files."""
 
-_JOB_VARIABLES = (
-    "SLURM_JOB_ID",
-    "SLURM_ARRAY_JOB_ID",
-    "SLURM_ARRAY_TASK_ID",
-    "SLURM_RESTART_COUNT",
-    "PBS_JOBID",
-    "LSB_JOBID",
-    "JOB_ID",
-)
+RESULTS = (".json", ".jsonl", ".safetensors")
+"""Endings of the files that later work reads; ``finish`` records their sizes."""
+
+NOT_RESULTS = ("env.json", "files.json", "timing.jsonl")
 
 
 class Store:
     """The files of one run; ``with store.claimed():`` takes the directory for this process.
 
-    What is logged as metrics goes to the tracker as well.
+    What is logged as metrics goes to the tracker as well, which runs while it is claimed.
     """
 
     def __init__(self, path: Path, config: Experiment, tracker: Tracker | None = None):
@@ -53,9 +44,10 @@ class Store:
 
     @property
     def done(self) -> dict[str, Any] | None:
-        """The final numbers, or None while unfinished. UserError if it is another run."""
+        """The final numbers, or None while unfinished. UserError if it is another run, or a file
+        of a finished one is missing or damaged."""
         has_grown = self._check_config()
-        return self.read_json("DONE") if self.has("DONE") and not has_grown else None
+        return self.read_json("DONE") if not has_grown and self.is_finished() else None
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
@@ -71,7 +63,8 @@ class Store:
             if has_grown:
                 (self.path / "DONE").unlink(missing_ok=True)
                 self.write_json("config.json", self.config)
-            yield
+            with following(self._tracker, self.config, self.path):
+                yield
 
     def _record_resumption(self) -> None:
         """Add this process to those in ``env.json`` that went on with the run."""
@@ -93,14 +86,20 @@ class Store:
         except OSError as error:
             raise UserError(f"cannot write to {self.path}: {error.strerror}") from None
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"{self.path} is in use by another process; wait for it") from None
-            for leftover in self.path.rglob(".*"):  # of an atomic write that was killed
-                if leftover.suffix[1:].isdecimal():
-                    leftover.unlink(missing_ok=True)
+            self._lock(lock, wait)
+            checkpoint.remove_partial_files(self.path, until="config.json")
             yield
+
+    def _lock(self, file: IO[str], wait: bool) -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise UserError(f"{self.path} is in use by another process; wait for it") from None
+            raise UserError(
+                f"{file.name} cannot be locked: {error.strerror}; choose a --workdir on a file "
+                "system with locks (flock)"
+            ) from None
 
     def _check_config(self) -> bool:
         """Whether the config is that of the directory with more in the fields that may grow.
@@ -108,6 +107,7 @@ class Store:
         UserError for any other difference.
         """
         if not self.has("config.json"):
+            self._check_empty()
             return False
         stored = self.read_json("config.json")
         grown = [name for name in self._grows if _contains(self.config, stored, name)]
@@ -118,9 +118,36 @@ class Store:
         if others:
             raise UserError(
                 f"{self.path} holds another config ({'; '.join(others)}); "
-                "choose another --workdir or remove it"
+                "choose another --workdir or remove the directory"
             )
         return bool(changes)
+
+    def _check_empty(self) -> None:
+        """UserError if the directory, which has no config, holds what no new run has."""
+        if not self.path.is_dir():
+            return
+        for path in sorted(self.path.iterdir()):
+            if path.name not in FIRST_FILES and not checkpoint.is_partial(path):
+                raise UserError(
+                    f"{self.path} has no config.json but holds {path.name}: it cannot be told of "
+                    "which config that is; choose another --workdir or remove the directory"
+                )
+
+    def is_finished(self) -> bool:
+        """Whether there is a ``DONE``. UserError if a file that was there with it is missing or of
+        another size."""
+        if not self.has("DONE"):
+            return False
+        sizes = self.read_json("files.json") if self.has("files.json") else {}  # of older runs
+        for name, size in sizes.items():
+            path = self.path / name
+            if not path.is_file() or path.stat().st_size != size:
+                what = "of another size" if path.is_file() else "missing"
+                raise UserError(
+                    f"{self.path} is finished, but {path} is {what}; restore it, or remove the "
+                    "directory to do the work anew"
+                )
+        return True
 
     def within(self, name: str) -> "Store":
         """The files of a part of this run, in a subdirectory of it."""
@@ -135,8 +162,8 @@ class Store:
     def read_json(self, name: str) -> Any:
         """A JSON file of the run. UserError if it is damaged."""
         try:
-            return json.loads((self.path / name).read_text())
-        except json.JSONDecodeError as error:
+            return json.loads((self.path / name).read_text("utf-8"))
+        except ValueError as error:  # not JSON, or not UTF-8
             raise UserError(f"{self.path / name} is not JSON ({error}); remove the run") from None
 
     def write_json(self, name: str, value: Any) -> None:
@@ -166,10 +193,20 @@ class Store:
             self._tracker.log(step, {f"{prefix}{k}": float(v) for k, v in values.items()})
 
     def records(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``."""
-        file = self.path / "metrics.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return [json.loads(line) for line in lines]
+        """The lines of ``metrics.jsonl``. UserError if one is damaged."""
+        return [record for _, _, record in self._lines("metrics.jsonl")]
+
+    def _lines(self, name: str) -> list[tuple[str, int, dict[str, Any]]]:
+        """The whole lines of a log with their steps and values; a torn last one is none."""
+        file = self.path / name
+        if not file.exists():
+            return []
+        try:
+            lines = [x for x in file.read_text("utf-8").splitlines(keepends=True) if x[-1] == "\n"]
+            records = [json.loads(line) for line in lines]
+            return [(line, r["step"], r) for line, r in zip(lines, records, strict=True)]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} has a damaged line ({error}); remove {self.path}") from None
 
     def logged(self, name: str) -> list[tuple[int, float]]:
         """``(step, value)`` of every logged value of that name."""
@@ -179,16 +216,26 @@ class Store:
         """Drop the lines after ``step``, which a resumed run writes again, and a torn last line."""
         for file in ("metrics.jsonl", "timing.jsonl"):
             if self.has(file):
-                whole = (self.path / file).read_text().splitlines(keepends=True)
-                kept = [x for x in whole if x.endswith("\n") and json.loads(x)["step"] <= step]
+                kept = [line for line, s, _ in self._lines(file) if s <= step]
                 checkpoint.write_atomically(self.path / file, "".join(kept).encode())
 
     def drop_log(self) -> None:
         """Remove ``metrics.jsonl``."""
         (self.path / "metrics.jsonl").unlink(missing_ok=True)
 
+    def sync_logs(self) -> None:
+        """Have the logs on the disk: a checkpoint never outlives the lines before it."""
+        for file in ("metrics.jsonl", "timing.jsonl"):
+            if self.has(file):
+                with open(self.path / file, "rb") as stream:
+                    os.fsync(stream.fileno())
+
     def finish(self, numbers: dict[str, Any]) -> None:
-        """Write ``DONE``: the run is complete."""
+        """Write the sizes of the results as ``files.json``, then ``DONE``: the run is complete."""
+        self.sync_logs()
+        sizes = {path.name: path.stat().st_size for path in sorted(self.path.iterdir())
+                 if path.suffix in RESULTS and path.name not in NOT_RESULTS}  # fmt: skip
+        self.write_json("files.json", sizes)
         self.write_json("DONE", numbers)
 
 
@@ -204,6 +251,16 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     return changes
 
 
+def exact(value: float) -> str:
+    """A number as a part of a file's name: short where that is the same number.
+
+    >>> exact(0.2), exact(0.2000004), exact(1.0)
+    ('0.2', '0.2000004', '1')
+    """
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
 def _contains(new: dict[str, Any], old: dict[str, Any], name: str) -> bool:
     """Whether the dotted field is in both, a list with all of the old one, or no smaller number."""
     try:
@@ -215,56 +272,3 @@ def _contains(new: dict[str, Any], old: dict[str, Any], name: str) -> bool:
 
 def _field(plain: dict[str, Any], name: str) -> Any:
     return functools.reduce(operator.getitem, name.split("."), plain)
-
-
-@functools.cache
-def this_process() -> dict[str, Any]:
-    """Which process this is: host, number, first use, and the job of a cluster."""
-    jobs = {name: os.environ[name] for name in _JOB_VARIABLES if name in os.environ}
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"host": platform.node(), "pid": os.getpid(), "time": now, "job": jobs}
-
-
-def environment() -> dict[str, Any]:
-    """Where and with what a run was made."""
-    versions = {}
-    for package in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    devices = jax.devices()
-    return {
-        "command": sys.argv,
-        "started": this_process(),
-        "processes": jax.process_count(),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "processor": _processor(),
-        "cpu_count": os.cpu_count(),
-        "backend": jax.default_backend(),
-        "devices": [d.device_kind for d in devices],
-        "versions": versions,
-        "commit": _commit(),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-    }
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def _commit() -> str | None:
-    """The git commit of this checkout, with ``+`` when it has uncommitted changes."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

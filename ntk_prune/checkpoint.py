@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 BITS = "bits"  # the one metadata key: JSON {name: shape} of the bit-packed tensors
+LOG = logging.getLogger(__name__)
+
+PARTIAL = ".partial"  # ends the names of files that are being written
 
 
 def save_tree(path: str | os.PathLike, tree: Any) -> None:
@@ -77,7 +81,7 @@ def _insert(tree: dict[str, Any], name: str, leaf: np.ndarray) -> None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Whoever opens ``path``, at whatever moment, finds the old content or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
         with open(fresh, "wb") as file:
             file.write(content)
@@ -87,6 +91,22 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
+
+
+def is_partial(path: Path) -> bool:
+    """Whether ``write_atomically`` was killed while it wrote this file."""
+    own_name = re.fullmatch(rf"\..+\.\d+{re.escape(PARTIAL)}", path.name, re.ASCII)
+    return bool(own_name) and path.is_file() and not path.is_symlink()
+
+
+def remove_partial_files(directory: Path, until: str) -> None:
+    """Remove the partial files in a directory and below it, but for the subdirectories that hold a
+    file ``until``: they are somebody else's."""
+    for path in list(directory.iterdir()):
+        if is_partial(path):
+            path.unlink(missing_ok=True)
+        elif path.is_dir() and not path.is_symlink() and not (path / until).exists():
+            remove_partial_files(path, until)
 
 
 class Checkpoints:
@@ -127,17 +147,33 @@ class Checkpoints:
         """The checkpoint of ``step`` (default: the newest), shaped and placed like ``target``.
 
         ``target`` is a tree of arrays or ``jax.ShapeDtypeStruct``; its values are not read. Where
-        it was written, and on how many devices, does not matter. Raises FileNotFoundError when
-        there is no such checkpoint.
+        it was written, and on how many devices, does not matter. Without ``step``, a damaged
+        newest one is passed over with a warning, and removed, where an older one can be read.
+        Raises FileNotFoundError when there is no such checkpoint, ValueError when none is whole.
         """
-        step = self.latest_step() if step is None else step
-        if step is None or step not in self._manager.all_steps():
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        tried = [s for s in steps if step in (None, s)]
+        if not tried:
             raise FileNotFoundError(
                 f"no checkpoint{'' if step is None else f' of step {step}'} "
                 f"in {self._manager.directory}"
             )
         abstract = jax.tree.map(_abstract, target)
-        return self._manager.restore(step, args=self._args.StandardRestore(abstract))
+        for number, candidate in enumerate(tried):
+            try:
+                tree = self._manager.restore(candidate, args=self._args.StandardRestore(abstract))
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                damage = error
+                continue
+            for damaged in tried[:number]:
+                LOG.warning(f"the checkpoint of step {damaged} in {self._manager.directory} is "
+                            f"damaged; going on from step {candidate}")  # fmt: skip
+                self._manager.delete(damaged)
+            return tree
+        raise ValueError(
+            f"no checkpoint in {self._manager.directory} can be read "
+            f"({' '.join(str(damage).split())[:200]})"
+        )
 
     def close(self) -> None:
         """Release the directory."""

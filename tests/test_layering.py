@@ -39,8 +39,8 @@ ALLOWED = {
 }
 # Each module or package of experiments may import the ones before it.
 EXPERIMENTS = ("errors", "signals", "lifeline", "hosts", "logs", "trackers", "presentation",
-               "plotting", "references", "runs", "config", "store", "stages", "metrics",
-               "factories", "driver", "pruning", "observers", "comparison", "trained",
+               "plotting", "references", "runs", "config", "environment", "store", "stages",
+               "metrics", "factories", "driver", "pruning", "observers", "comparison", "trained",
                "protocols", "report", "cli", "run", "measure", "regimes")  # fmt: skip
 # What goes on from another workflow imports that one; no workflow imports any other.
 PARENTS = {"transfer": "prune_and_train", "segmentation": "prune_and_train"}

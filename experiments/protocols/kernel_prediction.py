@@ -18,7 +18,7 @@ from experiments.observers import kernel_costs
 from experiments.plotting import panels, style
 from experiments.plotting.saving import save
 from experiments.protocols.protocol import Protocol
-from experiments.store import Store
+from experiments.store import Store, exact
 from ntk_prune import data, masks
 from ntk_prune.models import mlp
 from ntk_prune.models.mlp import ACTIVATIONS
@@ -77,7 +77,7 @@ def kernel_prediction(config: KernelPrediction, store: Store) -> None:
     with store.claimed():
         cells = []
         for width, density in itertools.product(config.widths, config.densities):
-            name = f"width_{width}_density_{density:g}.json"
+            name = f"width_{width}_density_{exact(density)}.json"
             if not store.has(name):
                 store.write_json(name, compare(config, dataset, width, density))
             cells.append(store.read_json(name))

@@ -24,8 +24,8 @@ class Dimensions(NamedTuple):
 
     Attributes:
         gap: Every ``m`` with ``g_m > C L``.
-        attracting: Those of them with all negative eigenvalues in the slow part and
-            ``lambda_(m+1) > L``, so that the manifold attracts.
+        attracting: Those of them with ``lambda_(m+1) > L``, so that all negative eigenvalues are
+            in the slow part and the manifold attracts.
     """
 
     gap: np.ndarray
@@ -38,7 +38,6 @@ def admissible(
     constant: float = CONSTANTS["cone"],
     *,
     below: int = 0,
-    negative: int | None = None,
 ) -> Dimensions:
     """The admissible dimensions among consecutive eigenvalues.
 
@@ -48,7 +47,6 @@ def admissible(
         lipschitz: ``L``. With a lower bound of it the result may be too large a set.
         constant: ``C``, one of ``CONSTANTS``.
         below: How many eigenvalues lie below ``values[0]``.
-        negative: How many of all eigenvalues are negative; by default counted in ``values``.
 
     Raises:
         ValueError: for values that do not ascend, or a negative Lipschitz constant.
@@ -63,10 +61,10 @@ def admissible(
         raise ValueError(f"a Lipschitz constant is at least 0, got {lipschitz:g}")
     if values.ndim != 1 or (np.diff(values) < 0).any():
         raise ValueError("eigenvalues must be one ascending row")
-    count = int((values < 0).sum()) if negative is None else negative
     m = np.arange(1, len(values)) + below
     wide = np.diff(values) > constant * lipschitz
-    attracting = wide & (m >= count) & (values[1:] > lipschitz)
+    # Ascending, so that all negative eigenvalues lie below a lambda_(m+1) > L >= 0.
+    attracting = wide & (values[1:] > lipschitz)
     return Dimensions(m[wide], m[attracting])
 
 

@@ -10,6 +10,7 @@ from lottery_problem import get_config, load, same
 
 from experiments.comparison import measure_line
 from experiments.driver import TrainingJob, load_state, train_all, train_one
+from experiments.errors import UserError
 from experiments.factories import Recipe
 from experiments.store import Store
 
@@ -130,6 +131,54 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(recipe, together, tmp
         for file in a.store.path.iterdir():
             if file.name != "timing.jsonl":
                 assert file.read_bytes() == (b.store.path / file.name).read_bytes(), file.name
+
+
+@pytest.fixture
+def interrupted(recipe, tmp_path):
+    """A directory in which the training was interrupted after the checkpoint of step 7."""
+
+    def interrupt(state):
+        if int(state.step) == 10:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path, (norm, interrupt), keep=KEPT)
+    return tmp_path
+
+
+KEPT = {"first": "start", "middle": 7}
+
+
+@pytest.mark.parametrize(("keep_lines", "missing"), [(0, "0, 5"), (3, "5"), (-5, "0")])
+def test_a_log_behind_its_checkpoint_is_refused(recipe, interrupted, keep_lines, missing):
+    log = interrupted / "0/metrics.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    kept = lines[:keep_lines] if keep_lines >= 0 else lines[-keep_lines:]
+    log.write_text("".join(kept))
+    with pytest.raises(UserError, match=rf"has lost its lines of step {missing}[,.].*remove .*/0"):
+        run(recipe, interrupted, (norm,), keep=KEPT)
+
+
+def damage(checkpoint):
+    for file in checkpoint.rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"damaged")
+
+
+def test_a_damaged_checkpoint_is_passed_over(recipe, interrupted, together, caplog):
+    damage(interrupted / "checkpoints/all/0/7")
+    for a, b in zip(together, run(recipe, interrupted, (norm,), keep=KEPT), strict=True):
+        assert same(*(load(job.store.path, "params_final") for job in (a, b)))
+    assert "the checkpoint of step 7" in caplog.text
+    assert "going on from step 5" in caplog.text
+
+
+def test_damaged_checkpoints_alone_are_refused(recipe, interrupted):
+    for step in (5, 7):
+        damage(interrupted / f"checkpoints/all/0/{step}")
+    with pytest.raises(UserError, match=r"remove .*checkpoints/all/0 to train anew: no checkpoint"):
+        run(recipe, interrupted, (norm,), keep=KEPT)
 
 
 def test_jobs_of_one_seed_see_the_same_batches(recipe):

@@ -27,7 +27,7 @@ def test_admissible_dimensions():
 def test_admissible_at_the_upper_end_counts_what_lies_below():
     values = np.sort(np.random.default_rng(0).normal(size=30))
     whole = gap.admissible(values, 0.05)
-    upper = gap.admissible(values[20:], 0.05, below=20, negative=int((values < 0).sum()))
+    upper = gap.admissible(values[20:], 0.05, below=20)
     assert upper.gap.tolist() == [m for m in whole.gap if m > 20]
     assert upper.attracting.tolist() == [m for m in whole.attracting if m > 20]
 

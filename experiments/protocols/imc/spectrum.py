@@ -132,7 +132,7 @@ def _ball(
     threshold = gap.momentum_threshold(config.point.learning_rate, config.point.momentum)
     conditions = {}
     for name, constant in gap.CONSTANTS.items():
-        admitted = gap.admissible(values, bound.value, constant, below=below, negative=count)
+        admitted = gap.admissible(values, bound.value, constant, below=below)
         conditions[name] = {
             "constant": constant,
             "gap": admitted.gap.tolist(),

@@ -61,7 +61,7 @@ class Tickets:
 
     def _trained(self, replicate: int, level: int) -> Store:
         part = self.part(replicate, level)
-        if not part.has("DONE"):
+        if not part.is_finished():
             raise UserError(
                 f"level {level} of replicate {replicate} is not in {self.store.path}, "
                 f"which has the levels {self.levels()}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.errors import user_errors
 from experiments.protocols.random_pruning.config import RandomPruning
-from experiments.store import Store
+from experiments.store import Store, exact
 from ntk_prune.ntk import random_pruning
 from ntk_prune.ntk.concentration import moments, width_law
 from ntk_prune.ntk.random_pruning import Convolutional, FullyConnected, Network
@@ -29,7 +29,8 @@ class Cell(NamedTuple):
     @property
     def name(self) -> str:
         """Unique within a run, and the name of the cell's file."""
-        return f"{self.experiment}/width_{self.network.width}_density_{self.network.density:g}"
+        density = exact(self.network.density)
+        return f"{self.experiment}/width_{self.network.width}_density_{density}"
 
     @property
     def file(self) -> str:
@@ -103,7 +104,7 @@ def scaling_cells(config: RandomPruning) -> Iterator[Cell]:
             if density >= lowest:
                 width = int(config.scaling_width / density**exponent)
                 network = FullyConnected(width, config.depth, density)
-                yield Cell(f"scaling_{exponent:g}", network, config.scaling_networks)
+                yield Cell(f"scaling_{exact(exponent)}", network, config.scaling_networks)
 
 
 def inputs(config: RandomPruning, network: Network) -> tuple[Array, Array]:
