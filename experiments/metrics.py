@@ -39,9 +39,9 @@ def check_log(store: Store, steps: Iterable[int]) -> None:
     logged = {step for step, _ in store.logged("test/accuracy")}
     missing = sorted(set(steps) - logged)
     if missing:
-        steps = ", ".join(map(str, missing))
+        listed = ", ".join(map(str, missing))
         raise UserError(
-            f"{store.path}/metrics.jsonl has lost its lines of step {steps}, which the training "
+            f"{store.path}/metrics.jsonl has lost its lines of step {listed}, which the training "
             f"has passed; remove {store.path} to train anew"
         )
 

@@ -251,16 +251,6 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     return changes
 
 
-def exact(value: float) -> str:
-    """A number as a part of a file's name: short where that is the same number.
-
-    >>> exact(0.2), exact(0.2000004), exact(1.0)
-    ('0.2', '0.2000004', '1')
-    """
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
-
-
 def _contains(new: dict[str, Any], old: dict[str, Any], name: str) -> bool:
     """Whether the dotted field is in both, a list with all of the old one, or no smaller number."""
     try:

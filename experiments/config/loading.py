@@ -166,6 +166,15 @@ def digest(plain: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def exact(value: float) -> str:
+    """A finite number as a part of a file's name, which no other number has.
+
+    >>> exact(0.2), exact(0.2000004), exact(1.0)
+    ('0.2', '0.2000004', '1')
+    """
+    return str(int(value)) if value == int(value) else repr(value)
+
+
 def default_workdir(config: Experiment, source: str) -> Path:
     """``runs/<config>[-preset]/<hash of the config>/seed_<seed>``; fields that may grow, and the
     seed, do not enter the hash."""

@@ -23,12 +23,16 @@ def require(condition: bool, field: str, value: Any, expected: str) -> None:
         raise ValueError(f"{field}: expected {expected}, got {value!r}")
 
 
-def check_finite(config: Any, prefix: str = "") -> None:
-    """Raise ValueError for a number in a config, or in a section of it, that is not finite."""
+def check_values(config: Any, prefix: str = "") -> None:
+    """Raise ValueError for a number in a config, or in a section of it, that is not finite, and for
+    a list with one value twice, unless the class ``repeats`` the field or it is a factory's."""
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{prefix}{field.name}"
         if dataclasses.is_dataclass(value):
-            check_finite(value, f"{name}.")
+            check_values(value, f"{name}.")
+        elif isinstance(value, tuple) and not isinstance(config, Options):
+            once = len(set(value)) == len(value) or field.name in getattr(config, "repeats", ())
+            require(once, name, value, "each value once")
         for number in value if isinstance(value, tuple) else (value,):
             is_finite = not isinstance(number, float) or math.isfinite(number)
             require(is_finite, name, value, "finite numbers")

@@ -8,7 +8,7 @@ from experiments.config.options import (
     DEFAULTS,
     FactoryChoice,
     Options,
-    check_finite,
+    check_values,
     choice,
     require,
 )
@@ -116,6 +116,8 @@ class PruneConfig(CriterionConfig):
     def __post_init__(self):
         super().__post_init__()
         require(0 < self.density <= 1, "prune.density", self.density, "a number in (0, 1]")
+        require(self.name != "none" or self.control == "none", "prune.control", self.control,
+                "none for the dense network")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,12 +241,14 @@ class Experiment:
     protocol: ClassVar[str]
     grows: ClassVar[tuple[str, ...]] = ()
     """Fields that may become longer or larger in a directory that has begun, dotted."""
+    repeats: ClassVar[tuple[str, ...]] = ()
+    """Lists that may hold one value several times."""
 
     seed: int = 0
     """Seed of all random streams, that of replicate 0."""
 
     def __post_init__(self):
-        check_finite(self)
+        check_values(self)
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2^32 - 1")
 
 

@@ -14,6 +14,7 @@ from experiments.factories.data import (
     score_batches,
 )
 from experiments.factories.network import (
+    check_densities,
     check_paths,
     initialise,
     make_model,
@@ -30,6 +31,7 @@ __all__ = [
     "Seeds",
     "Split",
     "Trainable",
+    "check_densities",
     "check_paths",
     "choose_at_once",
     "example",

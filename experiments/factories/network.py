@@ -1,12 +1,13 @@
 """The network of a config, its first weights, and what prunes it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from experiments.config import ModelConfig, PruneConfig
-from experiments.errors import user_errors
+from experiments.errors import UserError, user_errors
 from experiments.factories.data import Data
 from ntk_prune import activations, masks
 from ntk_prune.interop import pretrained
@@ -64,6 +65,17 @@ def make_pruner(config: PruneConfig) -> Pruner | None:
         return None
     pruner = PRUNERS[config.name](**vars(config.options))
     return controls.invert(pruner) if config.control == "invert" else pruner
+
+
+def check_densities(
+    field: str, densities: Sequence[float], pruner: Pruner | None, params: Params
+) -> None:
+    """UserError for a density that keeps none of the weights, or shapes of weights, ``params``."""
+    which = masks.is_kernel if pruner is None else masks.excluding(params, pruner.exclude)
+    total = sum(leaf.size for _, leaf in masks.leaves(params, which))
+    least = min(densities)
+    if round(least * total) == 0:
+        raise UserError(f"{field}: {least:g} keeps none of the {total} prunable weights")
 
 
 def check_paths(pruner: Pruner | None, model: Model, image: Array) -> None:

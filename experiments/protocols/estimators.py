@@ -35,6 +35,7 @@ class Estimators(Experiment):
     """Rank correlations between the estimators of NTK-SAP's score, on fully connected networks."""
 
     protocol: ClassVar = "estimators"
+    repeats: ClassVar = ("widths",)
 
     data: DataConfig = DataConfig()
     """Only the shape of its images and its number of classes count."""

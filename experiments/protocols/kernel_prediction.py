@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import factories
+from experiments.config.loading import exact
 from experiments.config.options import choice, require
 from experiments.config.sections import DataConfig, Experiment, PruneConfig
 from experiments.errors import user_errors
@@ -18,7 +19,7 @@ from experiments.observers import kernel_costs
 from experiments.plotting import panels, style
 from experiments.plotting.saving import save
 from experiments.protocols.protocol import Protocol
-from experiments.store import Store, exact
+from experiments.store import Store
 from ntk_prune import data, masks
 from ntk_prune.models import mlp
 from ntk_prune.models.mlp import ACTIVATIONS
@@ -61,6 +62,10 @@ class KernelPrediction(Experiment):
         for field in ("num_images", "num_steps"):
             require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
         require(0 < self.step_size < 1, "step_size", self.step_size, "a number in (0, 1)")
+        require(self.prune.control in ("none", "invert"), "prune.control", self.prune.control,
+                "none or invert: the network is trained as it is pruned")  # fmt: skip
+        require(self.prune.name != "none" or set(self.densities) == {1.0}, "densities",
+                self.densities, "1 alone where prune.name is none")  # fmt: skip
 
 
 POINTS = 60  # times at which losses are compared, evenly spaced in the logarithm
@@ -69,11 +74,15 @@ POINTS = 60  # times at which losses are compared, evenly spaced in the logarith
 def kernel_prediction(config: KernelPrediction, store: Store) -> None:
     """One file per width and density, then the figure."""
     with user_errors("data"):
-        dataset = factories.load_images(config.data)
+        dataset = load_images(config)
     with user_errors("prune"):
         network = mlp(config.widths[:1], dataset.num_classes, config.activation)
         image = factories.example(config.data, dataset)
-        factories.check_paths(factories.make_pruner(config.prune), network, image)
+        pruner = factories.make_pruner(config.prune)
+        factories.check_paths(pruner, network, image)
+    narrow = mlp((min(config.widths),) * 2, dataset.num_classes, config.activation)
+    params, _ = jax.eval_shape(narrow.init, jax.random.key(0), image)
+    factories.check_densities("densities", config.densities, pruner, params)
     with store.claimed():
         cells = []
         for width, density in itertools.product(config.widths, config.densities):
@@ -86,11 +95,19 @@ def kernel_prediction(config: KernelPrediction, store: Store) -> None:
         store.finish({text_of(cell): cell["distance"][-1] for cell in cells})
 
 
+def load_images(config: KernelPrediction) -> data.Dataset:
+    """The data set. ValueError if either of its parts has too few images."""
+    dataset = factories.load_images(config.data)
+    least = min(dataset.num_train, len(dataset.y_test))
+    require(config.num_images <= least, "num_images", config.num_images, f"at most {least}")
+    return dataset
+
+
 def costs(config: KernelPrediction) -> Iterator[str]:
     """What the kernels of every width will cost: on the training images, and as much on the test
     images against them."""
     with user_errors("data"):
-        dataset = factories.load_images(config.data)
+        dataset = load_images(config)
     image = factories.example(config.data, dataset)
     for width in config.widths:
         model = mlp((width, width), dataset.num_classes, config.activation)

@@ -4,14 +4,13 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments import factories
 from experiments.config.options import choice, require
 from experiments.config.sections import DataConfig, Experiment, ModelConfig, PruneConfig
-from experiments.errors import user_errors
+from experiments.errors import UserError, user_errors
 from experiments.observers import kernel_costs, kernel_of
 from experiments.plotting.saving import save
 from experiments.plotting.spectra import eigenvalues
@@ -21,6 +20,7 @@ from ntk_prune import masks
 from ntk_prune.ntk import diagnostics
 from ntk_prune.pruners import PRUNERS, prune
 from ntk_prune.rng import stream
+from ntk_prune.types import Array, Model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,18 +58,15 @@ DENSE = "dense"
 
 def spectrum(config: Spectrum, store: Store) -> None:
     """Run the protocol in ``store``; the kernel of a method is not computed twice."""
-    with user_errors("data"):
-        dataset = factories.load_data(config.data)
-    image = factories.example(config.data, dataset)
-    with user_errors("model"):
-        model = factories.make_model(config.model, dataset, image)
+    dataset, image, model = make_network(config)
+    params, state = factories.initialise(config.model, stream(config.seed, "init"), model, image)
     with user_errors("methods"):
         for method in config.methods:
             factories.check_paths(PRUNERS[method](), model, image)
+    factories.check_densities("density", [config.density], None, params)
     scored = PruneConfig(num_examples=config.num_examples, batch_size=config.num_examples)
     batches = factories.score_batches(scored, config.data, config.seed, dataset)
     with store.claimed():
-        params, state = jax.jit(model.init)(stream(config.seed, "init"), image)
         x, y = dataset.examples(np.arange(config.num_images))
         x = factories.inputs(config.data, dataset)(jnp.asarray(x))
         for method in (DENSE, *config.methods):
@@ -93,13 +90,21 @@ def spectrum(config: Spectrum, store: Store) -> None:
                       for m, n in results.items()})  # fmt: skip
 
 
-def costs(config: Spectrum) -> Iterator[str]:
-    """What the dense kernel and a pruned one will cost."""
+def make_network(config: Spectrum) -> tuple[factories.Data, Array, Model]:
+    """The data, one image, and the network. UserError for what is missing or does not fit."""
     with user_errors("data"):
         dataset = factories.load_data(config.data)
+    if config.num_images > dataset.num_train:
+        raise UserError(f"num_images: expected at most {dataset.num_train}, the training images, "
+                        f"got {config.num_images}")  # fmt: skip
     image = factories.example(config.data, dataset)
     with user_errors("model"):
-        model = factories.make_model(config.model, dataset, image)
+        return dataset, image, factories.make_model(config.model, dataset, image)
+
+
+def costs(config: Spectrum) -> Iterator[str]:
+    """What the dense kernel and a pruned one will cost."""
+    _, image, model = make_network(config)
     return kernel_costs(model, image, config.num_images, (1.0, config.density))
 
 

@@ -55,15 +55,14 @@ def prune(
     given unmasked and not changed.
 
     Warns with the name of every layer left without weights, and of rounds whose scores are all
-    zero, which they are once no signal passes the network. Raises ValueError for a density outside
-    (0, d0] or an excluded module that is not there, and FloatingPointError, naming method, round
-    and layer, for a score that is not finite.
+    zero, which they are once no signal passes the network. Raises ValueError for a density that
+    keeps no weight or more than are left, or an excluded module that is not there, and
+    FloatingPointError, naming method, round and layer, for a score that is not finite.
     """
     masks.check(params, mask)
     is_prunable = masks.excluding(params, pruner.exclude)
     start = masks.density(mask, is_prunable)
-    if not 0.0 < density <= start:
-        raise ValueError(f"cannot prune a mask of density {start:g} to density {density:g}")
+    density = _attainable(mask, is_prunable, density)
     method, rounds = method_name(pruner), []
     by_depth = pruner.scope == "uniform_plus"
     order = masks.layers_by_depth(model, batches.x[0]) if by_depth else None
@@ -86,6 +85,24 @@ def prune(
     progress.close()
     _warn_of_silence(method, rounds)
     return mask, _summary(tuple(rounds), masks.layer_counts(mask, is_prunable))
+
+
+def _attainable(mask: Mask, is_prunable: masks.Prunable, density: float) -> float:
+    """``density``, or that of the mask where it keeps as many weights. ValueError where it keeps
+    more, or none."""
+    counts = masks.layer_counts(mask, is_prunable).values()
+    left, total = (sum(numbers) for numbers in zip(*counts, strict=True))
+    if not 0.0 < density <= 1.0:
+        raise ValueError(f"density must lie in (0, 1], got {density:g}")
+    kept = round(density * total)
+    if kept == 0:
+        raise ValueError(f"density {density:g} keeps none of the {total} prunable weights")
+    if kept > left:
+        raise ValueError(
+            f"cannot prune a mask of density {left / total:g} to density {density:g}: it keeps "
+            f"{left} of {total} weights, fewer than {kept}"
+        )
+    return min(density, left / total)
 
 
 def method_name(pruner: Pruner) -> str:

@@ -5,6 +5,9 @@ import pytest
 from experiments import run
 
 SEGMENTATION, IMAGES = "configs/px_deeplab_voc2012.py:smoke", "configs/px_resnet20.py:smoke"
+IMC, THEORY = "configs/imc_lenet_digits.py:smoke", "configs/random_pruning_theory.py:smoke"
+SPECTRUM = "configs/spectrum_resnet20.py:smoke"
+KERNELS = "configs/kernel_prediction_mlp.py:smoke"
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,27 @@ SEGMENTATION, IMAGES = "configs/px_deeplab_voc2012.py:smoke", "configs/px_resnet
             "configs/magnitude_resnet20.py:smoke",
             ["prune.options.exclude=classifier"],
             "prune: no weights to exclude lie under 'classifier'",
+        ),
+        (IMAGES, ["prune.name=none", "prune.control=shuffle"], "prune.control: expected none for"),
+        (KERNELS, ["prune.control=shuffle"], "prune.control: expected none or invert"),
+        (KERNELS, ["prune.name=none"], "densities: expected 1 alone where prune.name is none"),
+        (KERNELS, ["num_images=361"], "num_images: expected at most 360, got 361"),
+        (KERNELS, ["densities=1e-9"], "densities: 1e-09 keeps none of the "),
+        (IMAGES, ["prune.density=1e-9"], "prune.density: 1e-09 keeps none of the "),
+        (SPECTRUM, ["density=1e-9"], "density: 1e-09 keeps none of the "),
+        (SPECTRUM, ["num_images=1438"], "num_images: expected at most 1437, the training images"),
+        (SPECTRUM, ["model.weights=none.npz"], "model: weights: no such file: none.npz"),
+        (KERNELS, ["densities=0.2,0.1,0.2"], "densities: expected each value once"),
+        (IMC, ["readings=fast,fast"], "readings: expected each"),
+        (
+            "configs/imc_lenet_digits.py:smoke",
+            ["spectrum.radii=0.1,0.1"],
+            "spectrum.radii: expected",
+        ),
+        (
+            "configs/random_pruning_theory.py:smoke",
+            ["law_widths=64,64"],
+            "law_widths: expected each",
         ),
         (
             "configs/px_resnet50_cifar10.py:smoke",

@@ -99,8 +99,20 @@ def test_non_finite_scores_name_method_round_and_layer(inverted):
 
 @pytest.mark.parametrize("density", [0.0, -0.1, 1.01, float("nan")])
 def test_refuses_densities(density):
-    with pytest.raises(ValueError, match="cannot prune a mask of density 1 to density"):
+    with pytest.raises(ValueError, match=r"density must lie in \(0, 1\]"):
         run(by_magnitude(), density)
+
+
+def test_refuses_a_density_that_keeps_nothing():
+    with pytest.raises(ValueError, match=r"density 0.0001 keeps none of the [0-9]+ prunable"):
+        run(by_magnitude(), 1e-4)
+
+
+@pytest.mark.parametrize("density", np.linspace(0.05, 1.0, 39).tolist())
+def test_a_mask_pruned_again_to_its_own_density_stays(density):
+    mask, _ = run(by_magnitude(), density)
+    again, _ = run(by_magnitude(), density, mask)
+    assert all((a == b).all() for a, b in zip(*map(jax.tree.leaves, (mask, again)), strict=True))
 
 
 def test_refuses_to_grow_a_mask_and_a_mask_of_another_network():

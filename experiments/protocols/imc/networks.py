@@ -63,7 +63,7 @@ class Networks:
                 factories.check_paths(pruner, self.recipe.model, self.recipe.example)
         for replicate in range(config.replicates):
             self.batches(replicate)
-        self._check_densities()
+        factories.check_densities("densities", config.densities, None, self.recipe.shapes[0])
 
     def _imc(self, reading, ranking) -> Pruner:
         c = self.config
@@ -76,13 +76,6 @@ class Networks:
             learning_rate=c.point.learning_rate,
             momentum=c.point.momentum,
         )
-
-    def _check_densities(self) -> None:
-        """UserError for a density that keeps no weights."""
-        total = sum(leaf.size for _, leaf in masks.leaves(self.recipe.shapes[0]))
-        least = min(self.config.densities)
-        if round(least * total) == 0:
-            raise UserError(f"densities: {least:g} keeps none of the {total} prunable weights")
 
     @functools.cache  # noqa: B019 (a handful of them, as long as the run)
     def batches(self, replicate: int) -> Batch:

@@ -39,6 +39,8 @@ def make_setup(config: PruneAndTrain) -> Setup:
         factories.check_paths(pruner, recipe.model, recipe.example)
     if pruner is None:
         return Setup(recipe, None, None)
+    density = config.prune.density
+    factories.check_densities("prune.density", [density], pruner, recipe.shapes[0])
     batches = factories.score_batches(config.prune, config.data, config.seed, recipe.dataset)
     return Setup(recipe, pruner, batches)
 

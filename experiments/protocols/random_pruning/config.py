@@ -12,6 +12,7 @@ class RandomPruning(Experiment):
     """Random pruning against the infinite-width kernel: Monte-Carlo means and deviations."""
 
     protocol: ClassVar = "ntk_theory"
+    repeats: ClassVar = ("scaling_min_densities",)
 
     input_seed: int = 1
     """Seed of numpy's legacy generator, from which the recorded pair of inputs comes."""

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.config.loading import exact
 from experiments.errors import user_errors
 from experiments.protocols.random_pruning.config import RandomPruning
-from experiments.store import Store, exact
+from experiments.store import Store
 from ntk_prune.ntk import random_pruning
 from ntk_prune.ntk.concentration import moments, width_law
 from ntk_prune.ntk.random_pruning import Convolutional, FullyConnected, Network

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from experiments import factories
 from experiments.comparison import Comparison
+from experiments.config.loading import exact
 from experiments.driver import TrainingJob, train_named
-from experiments.errors import UserError, user_errors
-from experiments.protocols.three_regime.config import ThreeRegime, name_of
+from experiments.errors import user_errors
+from experiments.protocols.three_regime.config import ThreeRegime
 from experiments.pruning import write_mask
 from experiments.store import Store
 from ntk_prune import masks, training
@@ -38,7 +39,7 @@ class Cell(NamedTuple):
     @property
     def folder(self) -> str:
         """Where it lies in the run."""
-        names = name_of(self.temperature), name_of(self.density)
+        names = exact(self.temperature), exact(self.density)
         return f"cells/{'/'.join(names)}/dense_{self.dense_seed}"
 
 
@@ -74,16 +75,9 @@ class Grid:
                 config.measure,
                 LOSSES[config.retrain.loss],
             )
-        self._check_densities()
-
-    def _check_densities(self) -> None:
-        """UserError for a density that keeps no weights."""
-        params, _ = self.retraining.shapes
-        which = masks.excluding(params, self.pruner.exclude)
-        total = sum(leaf.size for _, leaf in masks.leaves(params, which))
-        least = min(self.config.densities)
-        if round(least * total) == 0:
-            raise UserError(f"densities: {least:g} keeps none of the {total} prunable weights")
+        factories.check_densities(
+            "densities", config.densities, self.pruner, self.retraining.shapes[0]
+        )
 
     @functools.cached_property
     def batches(self) -> Batch:
@@ -104,7 +98,7 @@ class Grid:
     def train_dense(self) -> None:
         """Train the dense networks, and keep their states at the temperatures."""
         for name, recipe in self.dense.items():
-            keep = {_kept(t): recipe.steps(f"{name_of(t)}ep") for t in self._stopping_epochs()}
+            keep = {_kept(t): recipe.steps(f"{exact(t)}ep") for t in self._stopping_epochs()}
             jobs = {
                 f"dense/{name}/seed_{seed}": TrainingJob(
                     self.store.within(f"dense/{name}/seed_{seed}"),
@@ -122,7 +116,7 @@ class Grid:
     def dense_folder(self, temperature: float, seed: int) -> Store:
         """The directory of the dense network of a temperature."""
         kind = self.config.temperature.name
-        name = "all" if kind == "stopping_epoch" else f"{kind}_{name_of(temperature)}"
+        name = "all" if kind == "stopping_epoch" else f"{kind}_{exact(temperature)}"
         return self.store.within(f"dense/{name}/seed_{seed}")
 
     def dense_network(self, cell: Cell) -> tuple[Params, State]:
@@ -188,7 +182,7 @@ class Grid:
 
 
 def _kept(epoch: float) -> str:
-    return f"epoch_{name_of(epoch)}"
+    return f"epoch_{exact(epoch)}"
 
 
 def _pair_file(a: int, b: int) -> str:

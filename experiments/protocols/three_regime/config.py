@@ -5,6 +5,7 @@ import math
 from typing import ClassVar, Literal, NamedTuple
 
 from experiments.comparison import Settings
+from experiments.config.loading import exact
 from experiments.config.options import make_options, require
 from experiments.config.sections import (
     CriterionConfig,
@@ -37,8 +38,6 @@ class TemperatureConfig:
             require(is_whole and least <= value < math.inf, "temperature.values", value,
                     f"{least} or more, whole unless it is a radius")  # fmt: skip
         require(bool(self.values), "temperature.values", self.values, "at least one")
-        unique = len(set(self.values)) == len(self.values)
-        require(unique, "temperature.values", self.values, "every temperature once")
 
     def from_hottest(self) -> tuple[float, ...]:
         """The values from the highest temperature to the lowest."""
@@ -117,8 +116,7 @@ class ThreeRegime(Experiment):
         super().__post_init__()
         for density in self.densities:
             require(0 < density <= 1, "densities", density, "numbers in (0, 1]")
-        unique = len(set(self.densities)) == len(self.densities) > 0
-        require(unique, "densities", self.densities, "at least one, each once")
+        require(bool(self.densities), "densities", self.densities, "at least one")
         require(self.dense_seeds >= 1, "dense_seeds", self.dense_seeds, "at least 1")
         require(self.retrain_seeds >= 2, "retrain_seeds", self.retrain_seeds,
                 "at least 2: pairs of retrainings are measured")  # fmt: skip
@@ -145,7 +143,7 @@ class ThreeRegime(Experiment):
         if kind == "stopping_epoch":
             return {"all": Stage(self.model, self.data, self.dense)}
         return {
-            f"{kind}_{name_of(value)}": Stage(
+            f"{kind}_{exact(value)}": Stage(
                 self.model,
                 self.data,
                 dataclasses.replace(
@@ -158,8 +156,3 @@ class ThreeRegime(Experiment):
     def retraining(self) -> Stage:
         """The training of pruned networks."""
         return Stage(self.model, self.data, self.retrain)
-
-
-def name_of(value: float) -> str:
-    """A number as a file name, exactly: 10.0 is ``10``."""
-    return str(int(value)) if value == int(value) else repr(value)
