@@ -4,7 +4,10 @@ paper     Zhang et al., NeurIPS 2021; its steps 2 to 5 and all its numbers are n
           number of it is claimed. What is known, theory and reconstruction: docs/imc.md
 command   python -m experiments.run --config configs/imc_resnet20.py --config.data.data_dir=DIR
 presets   :cifar10 (the default: lottery settings), :digits (a narrow network), :smoke
-measured  :digits and :smoke end; CIFAR-10 not yet measured
+measured  :digits, one seed, 13.2 minutes of wall time and 8.4 CPU minutes on 2 shared cores of an
+          AMD EPYC: dense 98.6 % on the digits' test set; at density 0.1 NTK-SAP 97.8, IMP, SNIP and
+          IMC by magnitude 96.1, random 95.8, IMC fast by leverage 84.2, slow 10.0; one dimension
+          admissible on the ball of 0.01, none on that of 0.1. CIFAR-10 not yet measured
 """
 
 import dataclasses

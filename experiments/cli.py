@@ -16,7 +16,7 @@ from typing import NamedTuple
 import tyro
 
 from experiments.config import Experiment, loading
-from experiments.errors import UserError
+from experiments.errors import UserError, expanded
 from experiments.hosts import VARIABLE, Hosts, choose
 
 USAGE = "python -m experiments.run --config configs/FILE.py[:preset] [--config.FIELD=VALUE ...]"
@@ -51,7 +51,7 @@ def parse(argv: list[str]) -> Command:
         _print_help(config, source)
     updates = {_field_name(flag, config): value for flag, value in flags.items()}
     config = loading.override(config, updates)
-    path = Path(workdir) if workdir else loading.default_workdir(config, source)
+    path = expanded(workdir, "--workdir") if workdir else loading.default_workdir(config, source)
     return Command(config, path, dry_run == "True", processes, tracker)
 
 

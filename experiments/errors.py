@@ -2,6 +2,15 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
+
+
+def expanded(path: str | Path, field: str) -> Path:
+    """The path with ``~`` as the home directory. UserError for a user who does not exist."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{field}: {path}: {error}") from None
 
 
 class UserError(Exception):
@@ -13,5 +22,7 @@ def user_errors(where: str) -> Iterator[None]:
     """Turn what a bad config or missing data raises inside the block into a UserError."""
     try:
         yield
-    except (ValueError, TypeError, ImportError, OSError) as error:
+    except (
+        ValueError, TypeError, ImportError, OSError, NotImplementedError, OverflowError, MemoryError
+    ) as error:  # fmt: skip
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import factories
 from experiments.comparison import Comparison, Settings
-from experiments.errors import UserError, user_errors
+from experiments.errors import UserError, expanded, user_errors
 from experiments.plotting import panels
 from experiments.plotting.saving import save
 from experiments.trained import Trained, check_fit, load
@@ -31,8 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     """Load, measure, print, write. Returns the exit status."""
     arguments = vars(_parser().parse_args(argv))
     paths = arguments.pop("a"), arguments.pop("b")
-    out = arguments.pop("out") or Path("runs/measure") / "--".join(map(_named, paths))
+    own = arguments.pop("out")
     try:
+        out = expanded(own or Path("runs/measure") / "--".join(map(_named, paths)), "--out")
         with user_errors("measure"):
             settings = Settings(**arguments)
         numbers = measure(load(paths[0]), load(paths[1]), settings)

@@ -29,9 +29,15 @@ AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
 
 
 def load(source: str) -> Experiment:
-    """The config of ``FILE.py`` or ``FILE.py:preset``. UserError says what is wrong with it."""
+    """The config of ``FILE.py`` or ``FILE.py:preset``; a bare name is a file in ``configs/``.
+
+    UserError says what is wrong with it.
+    """
     file, _, preset = source.partition(":")
     path = Path(file)
+    if path.name == file and not path.suffix:
+        path = Path("configs") / f"{file}.py"
+        file = str(path)
     if not path.is_file():
         siblings = path.parent.glob("*.py") if path.parent.is_dir() else []
         raise UserError(f"no config file {file}{nearest(file, [str(p) for p in siblings])}")

@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 
 
 def nearest(wrong: str, valid: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"``, or the list of what is valid when nothing is near."""
+    """``"; did you mean 'x'?"``, or the list of what is valid, if any, when nothing is near."""
     valid = list(valid)
     close = difflib.get_close_matches(wrong, valid, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else f"; choose one of: {', '.join(valid)}"
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; choose one of: {', '.join(valid)}" if valid else ""
 
 
 def require(condition: bool, field: str, value: Any, expected: str) -> None:

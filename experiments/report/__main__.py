@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from experiments import references
-from experiments.errors import UserError
+from experiments.errors import UserError, expanded
 from experiments.references import Reference
 
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         if not arguments.directories:
             raise UserError("no run directories given; see --help")
-        out = arguments.out or arguments.directories[0] / "report"
+        out = expanded(arguments.out or arguments.directories[0] / "report", "--out")
         print(_report(arguments.directories, out, references.load(arguments.reference)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

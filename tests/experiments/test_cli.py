@@ -87,6 +87,24 @@ def test_a_dry_run_says_what_the_kernels_of_every_workflow_cost(words, lines, ca
     assert sum("kernel at density" in x or "kernels of" in x for x in text.splitlines()) == lines
 
 
+def test_a_bare_name_is_a_file_in_configs(monkeypatch):
+    short, long = (
+        cli.parse(["--config", c])
+        for c in ("ntksap_resnet20:smoke", "configs/ntksap_resnet20.py:smoke")
+    )
+    assert short == long
+    with pytest.raises(UserError, match=r"no config file configs/ntksap_resnet2.py; did you mean"):
+        cli.parse(["--config", "ntksap_resnet2"])
+
+
+def test_home_directories_are_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    words = ["--config", f"{CONFIG}:smoke", "--workdir"]
+    assert cli.parse([*words, "~/run"]).workdir == Path("/somewhere/run")
+    with pytest.raises(UserError, match=r"--workdir: ~no_such_user/run: Could not determine home"):
+        cli.parse([*words, "~no_such_user/run"])
+
+
 def test_default_workdir_depends_on_the_config_but_seeds_are_siblings():
     paths = [
         cli.parse(["--config", CONFIG, *words]).workdir

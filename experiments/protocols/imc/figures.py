@@ -111,10 +111,11 @@ def slaving(results: Results) -> "Figure":
     figure, axes = panels.grid(1, 1, width=5.2, height=3.2)
     ax = axes[0, 0]
     for name, color in zip(ORDERS, style.COLORS, strict=False):
-        for i, replicate in enumerate(results["slaving"]):
-            values = np.array(replicate[name], float)
+        lines = [np.array(replicate[name], float) for replicate in results["slaving"]]
+        converges = "" if np.isfinite(lines).any() else " (does not converge)"
+        for i, (replicate, values) in enumerate(zip(results["slaving"], lines, strict=True)):
             ax.plot(replicate["time"], values, color=color, linewidth=0.9,
-                    label=name.replace("_", " ") if i == 0 else None)  # fmt: skip
+                    label=name.replace("_", " ") + converges if i == 0 else None)  # fmt: skip
     ax.set_yscale("log")
     ax.set_xlabel(r"time from $W^*$ (steps $\times$ learning rate)")
     ax.set_ylabel(r"$|QV - \Phi(PV)| \, / \, |V|$")
