@@ -17,16 +17,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ntk_prune.coordinates import Wrt
 from ntk_prune.ntk.backends.batching import compute
 from ntk_prune.ntk.backends.cost import Cost
 from ntk_prune.ntk.backends.select import choose
-from ntk_prune.ntk.functions import Function
+from ntk_prune.ntk.functions import Function, check_uncoupled
 from ntk_prune.ntk.problem import KernelProblem
-from ntk_prune.types import Array, Mask, Model, Params, State
+from ntk_prune.types import Array, Mask, Params, State
 
 
 def empirical_ntk(
@@ -81,6 +80,7 @@ def empirical_ntk(
         FloatingPointError: for non-finite Jacobians, naming the inputs.
         MemoryError: when the kernel cannot fit, with the bytes it needs.
 
+    >>> import jax.numpy as jnp
     >>> w = {"kernel": jnp.array([[1.0, -1.0], [2.0, 0.5]])}
     >>> x = jnp.array([[3.0, 4.0], [1.0, 0.0]])
     >>> empirical_ntk(lambda p, x: x @ p["kernel"], w, x, outputs="trace").tolist()
@@ -106,20 +106,6 @@ def estimate_cost(
     """
     kernel = {k: options.pop(k) for k in ("state", "mask", "outputs", "wrt") if k in options}
     return choose(KernelProblem(f, params, x1, x2, **kernel), **options).cost
-
-
-def check_uncoupled(f: Function, params: Params, x: Array) -> None:
-    """Raise ValueError if an example's output of a plain ``f`` depends on the rest of its batch."""
-    if isinstance(f, Model) or not jnp.issubdtype(x.dtype, jnp.floating):
-        return
-    pair = jnp.concatenate([x[:1], 1 - x[:1]])
-    together, alone = jax.jit(f)(params, pair)[:1], jax.jit(f)(params, pair[:1])
-    scale = np.abs(alone).max(initial=0.0)
-    if np.isfinite(scale) and np.abs(together - alone).max(initial=0.0) > 1e-3 * (scale + 1e-12):
-        raise ValueError(
-            "the output for an example changes with the other examples of its batch (batch norm in "
-            "batch-statistics mode?): its kernel is not defined; use running statistics"
-        )
 
 
 def _check_finite(kernel: np.ndarray, symmetric: bool) -> None:

@@ -14,7 +14,15 @@ import jax.numpy as jnp
 
 from ntk_prune.coordinates import Wrt, chosen
 from ntk_prune.linalg import LinearMap, SymmetricOperator
-from ntk_prune.ntk.functions import Function, call, check_state, masked, split
+from ntk_prune.ntk.functions import (
+    Function,
+    call,
+    check_params,
+    check_state,
+    check_uncoupled,
+    masked,
+    split,
+)
 from ntk_prune.types import Array, Mask, Params, State
 
 
@@ -60,7 +68,9 @@ def ntk_operator(
     [25.0, 50.0]
     """
     check_state(f, state)
+    check_params(f, params)
     params = masked(params, mask)
+    check_uncoupled(f, params, x)
     flags = chosen(params, wrt)
     kept = None if mask is None else split(flags, mask)[0]
     passes = _Passes(f, flags, params, state, kept)

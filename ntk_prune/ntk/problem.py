@@ -3,7 +3,7 @@
 import dataclasses
 
 from ntk_prune.coordinates import Wrt
-from ntk_prune.ntk.functions import Function, check_state, masked
+from ntk_prune.ntk.functions import Function, check_params, check_state, masked
 from ntk_prune.types import Array, Mask, Params, State
 
 
@@ -26,6 +26,7 @@ class KernelProblem:
 
     def __post_init__(self):
         check_state(self.f, self.state)
+        check_params(self.f, self.params)
         x1, x2 = self.x1, self.x2
         if x2 is not None and x2.shape[1:] != x1.shape[1:]:
             raise ValueError(

@@ -144,8 +144,9 @@ def test_frozen_weights_stay_at_the_point(finished, tmp_path):
         CONFIG, rest="frozen", kept_from="minimum", others=("random",), rankings=("magnitude",),
         densities=(0.5,), rates=(), slaving=False, subspaces=False,
     )  # fmt: skip
-    shutil.copytree(finished / "replicate_0/spectrum", path / "replicate_0/spectrum")
     store = Store(path, frozen)
+    with store.claimed():  # the spectrum of another config goes into a run that has begun
+        shutil.copytree(finished / "replicate_0/spectrum", path / "replicate_0/spectrum")
     run_imc(frozen, store)
     part = store.within("replicate_0/imc_magnitude/0.5")
     trained, mask = (

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from kernel_cases import NETWORKS, brute_force, network, random_mask
 
 from ntk_prune import masks
-from ntk_prune.ntk import diagnostics, empirical_ntk, estimate_cost, jacobian
+from ntk_prune.ntk import diagnostics, empirical_ntk, estimate_cost, jacobian, ntk_operator
 from ntk_prune.ntk.backends.neural_tangents import reduce_outputs
 from tools import parity
 
@@ -226,6 +227,47 @@ def test_batch_statistics_are_refused():
 
     with pytest.raises(ValueError, match="batch norm in batch-statistics mode"):
         empirical_ntk(batch_mode, params, x)
+
+
+def dropout(p, x):
+    return (x * jax.random.bernoulli(jax.random.key(0), 0.5, x.shape)) @ p["kernel"]
+
+
+def centred(p, x):
+    return (x - x.mean(0, keepdims=True)) @ p["kernel"]
+
+
+def tokens_centred(p, x):
+    embedded = p["kernel"][x].mean(1)
+    return embedded - embedded.mean(0, keepdims=True)
+
+
+@pytest.mark.parametrize("f", [dropout, centred, tokens_centred])
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_whatever_couples_the_examples_of_a_batch_is_refused(f, n):
+    x = np.arange(8 * n).reshape(n, 8) % 5
+    params = {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), jnp.float32)}
+    x = x if f is tokens_centred else x.astype(np.float32)
+    for kernel_of in (empirical_ntk, ntk_operator):
+        with pytest.raises(ValueError, match="changes with the other examples of its batch"):
+            kernel_of(f, params, x)
+
+
+def test_running_statistics_are_not_differentiated():
+    net = nn.Sequential([nn.Dense(4), nn.BatchNorm(use_running_average=True), nn.relu])
+    x = jax.random.normal(jax.random.key(0), (3, 5))
+    variables = net.init(jax.random.key(1), x)
+    for kernel_of in (empirical_ntk, ntk_operator):
+        with pytest.raises(
+            ValueError, match=r"collections params, batch_stats: take the kernel in"
+        ):
+            kernel_of(net.apply, variables, x)
+    rest = {"batch_stats": variables["batch_stats"]}
+    kernel = empirical_ntk(lambda p, x: net.apply({**rest, "params": p}, x), variables["params"], x)
+    assert kernel.shape == (3, 3, 4, 4)
+    # A linen module without other collections takes its variables as they are.
+    dense = nn.Dense(2)
+    assert empirical_ntk(dense.apply, dense.init(jax.random.key(1), x), x).shape == (3, 3, 2, 2)
 
 
 def test_non_finite_jacobians_name_their_rows():
