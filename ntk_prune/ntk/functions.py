@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ntk_prune import masks
 from ntk_prune.types import Array, Mask, Model, Params, State
@@ -47,7 +48,7 @@ def check_uncoupled(f: Function, params: Params, x: Array) -> None:
 
     Two examples are compared together, in both orders, and alone.
     """
-    if isinstance(f, Model) or isinstance(x, jax.core.Tracer):
+    if isinstance(f, Model) or isinstance(x, Tracer):
         return
     first, second = jnp.asarray(x[:1]), _another(x)
     run = jax.jit(f)
