@@ -75,13 +75,12 @@ def kernel_prediction(config: KernelPrediction, store: Store) -> None:
     """One file per width and density, then the figure."""
     with user_errors("data"):
         dataset = load_images(config)
+    narrowest = mlp((min(config.widths),) * 2, dataset.num_classes, config.activation)
+    image = factories.example(config.data, dataset)
     with user_errors("prune"):
-        network = mlp(config.widths[:1], dataset.num_classes, config.activation)
-        image = factories.example(config.data, dataset)
         pruner = factories.make_pruner(config.prune)
-        factories.check_paths(pruner, network, image)
-    narrow = mlp((min(config.widths),) * 2, dataset.num_classes, config.activation)
-    params, _ = jax.eval_shape(narrow.init, jax.random.key(0), image)
+        factories.check_paths(pruner, narrowest, image)
+    params, _ = jax.eval_shape(narrowest.init, jax.random.key(0), image)
     factories.check_densities("densities", config.densities, pruner, params)
     with store.claimed():
         cells = []

@@ -87,7 +87,7 @@ def test_a_dry_run_says_what_the_kernels_of_every_workflow_cost(words, lines, ca
     assert sum("kernel at density" in x or "kernels of" in x for x in text.splitlines()) == lines
 
 
-def test_a_bare_name_is_a_file_in_configs(monkeypatch):
+def test_a_bare_name_is_a_file_in_configs():
     short, long = (
         cli.parse(["--config", c])
         for c in ("ntksap_resnet20:smoke", "configs/ntksap_resnet20.py:smoke")

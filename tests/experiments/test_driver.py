@@ -15,6 +15,7 @@ from experiments.factories import Recipe
 from experiments.store import Store
 
 SEEDS = (0, 1)
+KEPT = {"first": "start", "middle": 7}
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +55,7 @@ def norm(state):
 
 @pytest.fixture(scope="module")
 def together(recipe, tmp_path_factory):
-    keep = {"first": "start", "middle": 7}
-    return run(recipe, tmp_path_factory.mktemp("together"), (norm,), keep=keep)
+    return run(recipe, tmp_path_factory.mktemp("together"), (norm,), keep=KEPT)
 
 
 def test_a_network_alone_is_the_network_among_others(together, alone, tmp_path):
@@ -123,11 +123,10 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(recipe, together, tmp
             raise KeyboardInterrupt
         return {}
 
-    keep = {"first": "start", "middle": 7}
     with pytest.raises(KeyboardInterrupt):
-        run(recipe, tmp_path, (norm, interrupt), keep=keep)
+        run(recipe, tmp_path, (norm, interrupt), keep=KEPT)
     assert calls == [0, 0, 5, 5, 7, 7]
-    for a, b in zip(together, run(recipe, tmp_path, (norm,), keep=keep), strict=True):
+    for a, b in zip(together, run(recipe, tmp_path, (norm,), keep=KEPT), strict=True):
         for file in a.store.path.iterdir():
             if file.name != "timing.jsonl":
                 assert file.read_bytes() == (b.store.path / file.name).read_bytes(), file.name
@@ -145,9 +144,6 @@ def interrupted(recipe, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(recipe, tmp_path, (norm, interrupt), keep=KEPT)
     return tmp_path
-
-
-KEPT = {"first": "start", "middle": 7}
 
 
 @pytest.mark.parametrize(("keep_lines", "missing"), [(0, "0, 5"), (3, "5"), (-5, "0")])

@@ -66,16 +66,8 @@ KERNELS = "configs/kernel_prediction_mlp.py:smoke"
         (SPECTRUM, ["model.weights=none.npz"], "model: weights: no such file: none.npz"),
         (KERNELS, ["densities=0.2,0.1,0.2"], "densities: expected each value once"),
         (IMC, ["readings=fast,fast"], "readings: expected each"),
-        (
-            "configs/imc_lenet_digits.py:smoke",
-            ["spectrum.radii=0.1,0.1"],
-            "spectrum.radii: expected",
-        ),
-        (
-            "configs/random_pruning_theory.py:smoke",
-            ["law_widths=64,64"],
-            "law_widths: expected each",
-        ),
+        (IMC, ["spectrum.radii=0.1,0.1"], "spectrum.radii: expected"),
+        (THEORY, ["law_widths=64,64"], "law_widths: expected each"),
         (
             "configs/px_resnet50_cifar10.py:smoke",
             ["model.weights=resnet50.pth"],
