@@ -74,8 +74,9 @@ class SpectrumConfig:
         require(self.lanczos_steps > self.ends >= self.directions, "spectrum.ends", self.ends,
                 "at least spectrum.directions and fewer than spectrum.lanczos_steps")  # fmt: skip
         radii = self.radii
-        positive = bool(radii) and all(r > 0 for r in radii)
-        require(positive, "spectrum.radii", radii, "at least one, positive")
+        positive = bool(radii) and all(0 < r < float("inf") for r in radii)
+        require(positive and len(set(radii)) == len(radii), "spectrum.radii", radii,
+                "positive numbers, each once")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,7 @@ class LotteryBranch(Experiment):
     where the branch draws something new."""
 
     protocol: ClassVar = "lottery_branch"
+    repeats: ClassVar = ("levels", "changes")
 
     parent: str | None = None
     """Run directory of a finished lottery or branch; None makes one from recipe in this run."""

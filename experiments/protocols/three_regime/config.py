@@ -38,6 +38,8 @@ class TemperatureConfig:
             require(is_whole and least <= value < math.inf, "temperature.values", value,
                     f"{least} or more, whole unless it is a radius")  # fmt: skip
         require(bool(self.values), "temperature.values", self.values, "at least one")
+        unique = len(set(self.values)) == len(self.values)
+        require(unique, "temperature.values", self.values, "every temperature once")
 
     def from_hottest(self) -> tuple[float, ...]:
         """The values from the highest temperature to the lowest."""
