@@ -6,6 +6,7 @@ Whatever can be missing or wrong fails here, before a run writes anything.
 from experiments.factories.data import (
     Data,
     Split,
+    check_images,
     example,
     in_order,
     inputs,
@@ -32,6 +33,7 @@ __all__ = [
     "Split",
     "Trainable",
     "check_densities",
+    "check_images",
     "check_paths",
     "choose_at_once",
     "example",

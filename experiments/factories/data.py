@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.config import DataConfig
 from experiments.config.options import choice
-from experiments.errors import user_errors
+from experiments.errors import UserError, user_errors
 from ntk_prune import data, training
 from ntk_prune.rng import stream
 from ntk_prune.types import Array, Batch, Key
@@ -98,6 +98,14 @@ class Examples(Protocol):
     def batch_size(self) -> int: ...
     @property
     def balanced(self) -> bool: ...
+
+
+def check_images(field: str, number: int, dataset: Data) -> None:
+    """UserError for more images than there are to train on."""
+    if number > dataset.num_train:
+        raise UserError(
+            f"{field}: expected at most {dataset.num_train}, the training images, got {number}"
+        )
 
 
 def score_batches(config: Examples, images: DataConfig, seed: int, dataset: Data) -> Batch:

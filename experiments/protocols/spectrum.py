@@ -10,7 +10,7 @@ import numpy as np
 from experiments import factories
 from experiments.config.options import choice, require
 from experiments.config.sections import DataConfig, Experiment, ModelConfig, PruneConfig
-from experiments.errors import UserError, user_errors
+from experiments.errors import user_errors
 from experiments.observers import kernel_costs, kernel_of
 from experiments.plotting.saving import save
 from experiments.plotting.spectra import eigenvalues
@@ -94,9 +94,7 @@ def make_network(config: Spectrum) -> tuple[factories.Data, Array, Model]:
     """The data, one image, and the network. UserError for what is missing or does not fit."""
     with user_errors("data"):
         dataset = factories.load_data(config.data)
-    if config.num_images > dataset.num_train:
-        raise UserError(f"num_images: expected at most {dataset.num_train}, the training images, "
-                        f"got {config.num_images}")  # fmt: skip
+    factories.check_images("num_images", config.num_images, dataset)
     image = factories.example(config.data, dataset)
     with user_errors("model"):
         return dataset, image, factories.make_model(config.model, dataset, image)

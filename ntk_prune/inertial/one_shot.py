@@ -14,13 +14,16 @@ Overlap with the curvature (Fernandez et al., arXiv 2504.14701): ``|U_k[S]|_F^2 
 eigenvectors ``U_k`` of the Hessian, against chance ``|S| / d``.
 """
 
+import dataclasses
+
 import numpy as np
 
 from ntk_prune.coordinates import Coordinates
 from ntk_prune.inertial.leverage import Captured, captured
+from ntk_prune.landscape import MaskedLoss
 from ntk_prune.linalg import Estimate, Quadrature
 from ntk_prune.linalg.estimates import sample_mean
-from ntk_prune.types import Array, Mask
+from ntk_prune.types import Array, Batch, Mask
 
 
 def predicted_sparsity(weights: Array, nodes: Array, shares: Array, epsilon: float) -> float:
@@ -59,6 +62,16 @@ def predicted_sparsity(weights: Array, nodes: Array, shares: Array, epsilon: flo
 def sparsity_limit(weights: Array, probes: list[Quadrature], epsilon: float) -> Estimate:
     """``predicted_sparsity`` of each probe of ``spectrum.quadratures``: mean and standard error."""
     return sample_mean([predicted_sparsity(weights, *probe, epsilon) for probe in probes])
+
+
+def loss_spread(loss: MaskedLoss) -> float:
+    """``eps``: the standard deviation over batches of their mean losses, at least 1e-12."""
+    batches = loss.batches
+    each = [
+        dataclasses.replace(loss, batches=Batch(batches.x[i : i + 1], batches.y[i : i + 1]))
+        for i in range(len(batches.x))
+    ]
+    return max(float(np.std([batch.value_and_gradient()[0] for batch in each])), 1e-12)
 
 
 def mask_overlap(mask: Mask, coordinates: Coordinates, vectors: Array) -> Captured:

@@ -1,11 +1,13 @@
 r"""The reduced system: what trains, what follows, and how far real training is from slaving.
 
 Optimisers here wrap another one, so that the one training loop runs them: ``restricted`` freezes
-the pruned weights where they are, ``projected`` keeps updates on or off a dominant eigenspace, the
-control of Song, Ahn and Yun (arXiv 2405.16002): on it SGD stalls, off it SGD trains.
+the pruned weights where they are, ``slaved`` lets them follow the kept ones, ``projected`` keeps
+updates on or off a dominant eigenspace, the control of Song, Ahn and Yun (arXiv 2405.16002): on it
+SGD stalls, off it SGD trains.
 """
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,7 @@ from ntk_prune.inertial.split import Split
 from ntk_prune.linalg import Estimate
 from ntk_prune.types import Array, Mask, Params
 
-Rest = Literal["zeroed", "frozen"]
+Rest = Literal["zeroed", "frozen", "slaved"]
 Side = Literal["dominant", "bulk"]
 
 
@@ -28,16 +30,17 @@ def reduced_start(kept_from: Params, minimum: Params, mask: Mask, rest: Rest) ->
 
     Args:
         kept_from: Kept weights: ``W0``, as in the lottery, or ``W*``; the theory says neither.
-        minimum: ``W*``, at which ``rest="frozen"`` leaves the pruned weights. The theory freezes or
-            slaves them; ``"zeroed"``, what pruning means, moves off the manifold by their norm.
+        minimum: ``W*``, at which ``"frozen"`` leaves the pruned weights and ``"slaved"`` lets them
+            start, the two of the theory; ``"zeroed"``, what pruning means, moves off the manifold
+            by their norm.
         mask: Which weights are kept.
         rest: Where the pruned weights are.
     """
-    if rest not in ("zeroed", "frozen"):
-        raise ValueError(f"unknown rest {rest!r}; choose one of zeroed, frozen")
+    if rest not in get_args(Rest):
+        raise ValueError(f"unknown rest {rest!r}; choose one of {', '.join(get_args(Rest))}")
 
     def leaf(kept: Array, star: Array, m: Array) -> Array:
-        return jnp.where(m, kept, star if rest == "frozen" else jnp.zeros_like(star))
+        return jnp.where(m, kept, jnp.zeros_like(star) if rest == "zeroed" else star)
 
     return jax.tree.map(leaf, kept_from, minimum, mask)
 
@@ -45,6 +48,59 @@ def reduced_start(kept_from: Params, minimum: Params, mask: Mask, rest: Rest) ->
 def restricted(optimizer: optax.GradientTransformation, mask: Mask) -> optax.GradientTransformation:
     """``optimizer`` with no update outside ``mask``. Train with a dense mask: the others stay."""
     return optax.chain(optimizer, optax.stateless(lambda updates, _: masks.apply(updates, mask)))
+
+
+def slaved(
+    optimizer: optax.GradientTransformation,
+    mask: Mask,
+    value: Callable[[Params], Array],
+    num_steps: int,
+) -> optax.GradientTransformation:
+    """``optimizer`` within ``mask``; after each update the others go to a minimum given the kept.
+
+    The nonlinear Galerkin method on the steady manifold ``q(p) = argmin_q L(p + q)``, with ``q``
+    followed from its last value by L-BFGS, which needs no positive definite Hessian. Train with a
+    dense mask.
+
+    Args:
+        optimizer: The rule of the kept weights.
+        mask: The kept weights.
+        value: ``L`` of the parameters, on fixed images: ``MaskedLoss.value``.
+        num_steps: Steps of L-BFGS after each update; each takes one gradient or a few.
+    """
+    kept = restricted(optimizer, mask)
+
+    def update(updates, state: Any, params: Any = None):
+        updates, state = kept.update(updates, state, params)
+        moved = optax.apply_updates(params, updates)
+        followed = _minimise_rest(value, mask, moved, num_steps)
+        return jax.tree.map(
+            lambda m, u, f, p: jnp.where(m, u, f - p), mask, updates, followed, params
+        ), state
+
+    return optax.GradientTransformation(kept.init, update)
+
+
+def _minimise_rest(
+    value: Callable[[Params], Array], mask: Mask, params: Params, num_steps: int
+) -> Params:
+    """``params`` after steps of L-BFGS outside ``mask``."""
+
+    def objective(free: Params) -> Array:
+        return value(jax.tree.map(jnp.where, mask, params, free))
+
+    solver = optax.lbfgs()
+    value_and_grad = optax.value_and_grad_from_state(objective)
+
+    def step(carry, _):
+        free, state = carry
+        reached, gradient = value_and_grad(free, state=state)
+        updates, state = solver.update(
+            gradient, state, free, value=reached, grad=gradient, value_fn=objective
+        )
+        return (optax.apply_updates(free, updates), state), None
+
+    return jax.lax.scan(step, (params, solver.init(params)), length=num_steps)[0][0]
 
 
 class Projection(NamedTuple):

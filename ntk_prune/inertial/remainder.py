@@ -7,6 +7,7 @@ holds with it may still fail. With ReLUs the Hessian jumps between the linear pi
 and sees nothing of the kinks, which difference quotients of ``F`` at the scale ``r`` do.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -50,10 +51,10 @@ def hessian_change(
         num_steps: Lanczos steps, of two Hessian products, each; Ritz values lie within the
             spectrum, so few of them leave a lower bound.
     """
-    here = loss.hessian()
+    center = loss.hessian()
     norms = []
     for k, u in zip(jax.random.split(key, len(unit_vectors)), unit_vectors, strict=True):
-        norms.append(_norm(k, loss.hessian(loss.w0 + radius * u) - here, num_steps))
+        norms.append(_norm(k, loss.hessian(loss.w0 + radius * u) - center, num_steps))
     return LowerBound(max(norms), np.array(norms))
 
 
@@ -84,7 +85,7 @@ def mask_certificate(
     """``gap.coordinate_certificate`` without matrices: extreme eigenvalues of the blocks.
 
     Each Ritz value is moved outwards by its residual: an eigenvalue lies between, and it is the
-    extreme one once Lanczos has converged.
+    extreme one once Lanczos has converged. The first point at which it fails is the last.
 
     Args:
         key: Draws the starts.
@@ -99,15 +100,70 @@ def mask_certificate(
     kept = np.asarray(kept, bool)
     if kept.all() or not kept.any():
         raise ValueError("a certificate needs kept coordinates and pruned ones")
+
+    def bounds(key: Key, hessian: SymmetricOperator) -> tuple[float, float]:
+        fast = block(hessian, ~kept)
+        lower = extreme_eigenpairs(key, fast, top=0, bottom=1, num_steps=num_steps).bottom
+        beta = float(lower.values[0] - lower.residuals[0])
+        return _largest(key, block(hessian, kept), num_steps), beta
+
+    return _certificate(key, loss, points, bounds)
+
+
+def eigenspace_certificate(
+    key: Key, loss: Landscape, fast: Array, points: Array, *, num_steps: int = 40
+) -> Certificate:
+    """``gap.certificate`` without matrices, for the few columns of ``fast`` and their complement.
+
+    ``beta`` is exact, ``alpha`` a Ritz value moved outwards as in ``mask_certificate``.
+
+    Args:
+        key: Draws the starts.
+        loss: The loss about ``W*``.
+        fast: Orthonormal columns ``[size, k]``, such as top eigenvectors at ``W*``.
+        points: ``V [n, size]``, where the Hessian is taken; zero is ``W*`` itself.
+        num_steps: Lanczos steps.
+    """
+    basis = jnp.asarray(fast)
+
+    def bounds(key: Key, hessian: SymmetricOperator) -> tuple[float, float]:
+        products = jnp.stack([hessian.matvec(q) for q in basis.T], axis=1)
+        values = np.linalg.eigvalsh(np.asarray(basis.T @ products, np.float64))
+        # Below what the complement can have, so that its largest eigenvalue is the largest.
+        moved = 2 * float(np.abs(values).max()) + 1
+
+        def matvec(v: Array) -> Array:
+            onto = basis.T @ v
+            product = hessian.matvec(v - basis @ onto)
+            return product - basis @ (basis.T @ product) - moved * (basis @ onto)
+
+        slow = SymmetricOperator(matvec, hessian.size, hessian.dtype)
+        return _largest(key, slow, num_steps), float(values[0])
+
+    return _certificate(key, loss, points, bounds)
+
+
+def _certificate(
+    key: Key,
+    loss: Landscape,
+    points: Array,
+    bounds: Callable[[Key, SymmetricOperator], tuple[float, float]],
+) -> Certificate:
+    """``alpha`` and ``beta`` over the points, up to the first at which they meet."""
     alphas, betas = [], []
     for k, v in zip(jax.random.split(key, len(points)), points, strict=True):
-        hessian = loss.hessian(loss.w0 + v)
-        slow, fast = block(hessian, kept), block(hessian, ~kept)
-        upper = extreme_eigenpairs(k, slow, top=1, bottom=0, num_steps=num_steps).top
-        lower = extreme_eigenpairs(k, fast, top=0, bottom=1, num_steps=num_steps).bottom
-        alphas.append(float(upper.values[0] + upper.residuals[0]))
-        betas.append(float(lower.values[0] - lower.residuals[0]))
-    return Certificate(max(alphas), min(betas), len(points))
+        alpha, beta = bounds(k, loss.hessian(loss.w0 + v))
+        alphas.append(alpha)
+        betas.append(beta)
+        if max(alphas) >= min(betas):
+            break
+    return Certificate(max(alphas), min(betas), len(alphas))
+
+
+def _largest(key: Key, operator: SymmetricOperator, num_steps: int) -> float:
+    """An upper bound of the largest eigenvalue, once Lanczos has converged."""
+    pairs = extreme_eigenpairs(key, operator, top=1, bottom=0, num_steps=num_steps).top
+    return float(pairs.values[0] + pairs.residuals[0])
 
 
 def block(operator: SymmetricOperator, chosen: Array) -> SymmetricOperator:

@@ -117,6 +117,19 @@ class MaskedLoss:
         value, gradient = self._sum(_add_value_and_gradient, (jnp.zeros(()), params), params)
         return float(value), self.coordinates.vector(gradient)
 
+    def value(self, params: Params) -> Array:
+        """``L`` at parameters like ``params``, masked here; it can be traced and derived."""
+        params = masks.apply(params, self.mask)
+        with jax.default_matmul_precision("highest"):
+            shares = [
+                _share(
+                    self.loss, jnp.asarray(y), 1 / self.num_labelled,
+                    _logits(self.model, self.batch_norm, self.state, jnp.asarray(x), params),
+                )
+                for x, y in zip(self.batches.x, self.batches.y, strict=True)
+            ]  # fmt: skip
+        return jnp.stack(shares).sum()
+
     def hessian(self, w: Array | None = None) -> SymmetricOperator:
         """``H(w) [size, size]``."""
         return self._operator(_add_hessian_product, w)
@@ -154,7 +167,7 @@ def _logits(model: Model, batch_norm: str, state: State, x: Array, params: Param
     return model.apply(params, state, x, train=batch_norm == "batch")[0]
 
 
-def _share(loss: Loss, y: Array, scale: Array, logits: Array) -> Array:
+def _share(loss: Loss, y: Array, scale: Array | float, logits: Array) -> Array:
     """The share of a batch in the mean loss: the sum over its labelled entries, times ``1 / N``."""
     return (loss(logits, y) * losses.labelled(y, logits.shape[-1])).sum() * scale
 

@@ -10,12 +10,14 @@ import pytest
 from configs import common, imc_lenet_digits
 from experiments.config import TrainConfig
 from experiments.errors import UserError
-from experiments.protocols.imc import results, spectrum
+from experiments.presentation import NOTHING
+from experiments.protocols.imc import presentation, results, spectrum
 from experiments.protocols.imc.config import Imc, PointConfig, SpectrumConfig
 from experiments.protocols.imc.networks import Networks
 from experiments.protocols.imc.run import costs, run_imc
 from experiments.report import __main__ as report
 from experiments.store import Store
+from ntk_prune.inertial import gap
 
 CONFIG = dataclasses.replace(
     imc_lenet_digits.get_config("smoke"),
@@ -84,6 +86,32 @@ def test_masks_keep_exactly_the_prescribed_count(store):
         assert row["weights_kept"] == round(row["density"] * (64 * 3 + 30))
         assert 0 <= row["overlap"] <= 1
         assert row["smallest_cosine"] ** 2 <= row["overlap"] + 1e-6
+
+
+def test_certificates_are_those_of_the_dense_blocks(store):
+    loss, hessian = dense_hessian(store)
+    vectors = np.linalg.eigh(hessian)[1]
+    for ball in store.read_json("replicate_0/spectrum/spectrum.json")["remainder"]:
+        certificate = ball["certificate"]
+        at_point = gap.certificate(
+            hessian[None], vectors[:, : -certificate["fast"]], vectors[:, -certificate["fast"] :]
+        )
+        assert certificate["alpha"] >= at_point.alpha - 1e-4
+        assert certificate["beta"] <= at_point.beta + 1e-4
+        assert certificate["holds"] == (certificate["alpha"] < certificate["beta"])
+    for row in store.read_json("results.json")["rows"]:
+        certificate = row["certificate"]
+        if certificate is None:  # nothing is pruned
+            continue
+        name = row["rate"] if row["rate"] != "prescribed" else repr(row["density"])
+        mask = store.load(f"replicate_0/{row['method'].replace(' ', '_')}/{name}/mask")
+        kept = np.asarray(loss.coordinates.vector(mask)) > 0
+        dense = [gap.coordinate_certificate(hessian[None], side) for side in (kept, ~kept)]
+        assert certificate["holds"] <= any(c.holds for c in dense)
+        slow = dense[certificate["kept"] == "fast"]
+        # Moved outwards by the residuals of 20 Lanczos steps.
+        assert slow.alpha - 1e-4 <= certificate["alpha"] <= slow.alpha + 0.1
+        assert slow.beta + 1e-4 >= certificate["beta"] >= slow.beta - 0.1
 
 
 def test_fast_leverage_captures_most_and_slow_least(store):
@@ -158,11 +186,46 @@ def test_frozen_weights_stay_at_the_point(finished, tmp_path):
     jax.tree.map(lambda w, s, m: np.testing.assert_array_equal(w[~m], s[~m]), trained, star, mask)
 
 
+def test_slaved_weights_follow_to_a_minimum(finished, tmp_path):
+    path = tmp_path / "slaved"
+    changed = dataclasses.replace(
+        CONFIG, rest="slaved", slaved_steps=20, kept_from="minimum", others=("random",),
+        rankings=("diagonal",), readings=("slow",), densities=(0.5,), rates=(), slaving=False,
+        subspaces=False,
+    )  # fmt: skip
+    store = Store(path, changed)
+    with store.claimed():
+        shutil.copytree(finished / "replicate_0/spectrum", path / "replicate_0/spectrum")
+    run_imc(changed, store)
+    part = store.within("replicate_0/imc_slow_diagonal/0.5")
+    (_, start), *after = part.logged("slaved/gradient")
+    assert len(after) == 3
+    assert all(value < 0.4 * start for _, value in after)
+    trained, star = part.load("params_final")["params"], store.load("replicate_0/spectrum/point")
+    mask = part.load("mask")["fc0"]["kernel"]
+    moved = np.asarray(trained["fc0"]["kernel"] - star["params"]["fc0"]["kernel"])
+    used = np.asarray(star["params"]["fc0"]["kernel"] != 0)
+    assert (moved[mask & used] != 0).any()
+    assert (moved[~mask & used] != 0).any()
+
+
 def test_a_finished_run_is_read_by_the_report(finished, tmp_path):
     assert report.main([str(finished), "--out", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report/index.html").read_text()
     assert "largest one-shot sparsity" in page
+    assert "block gap of the top space on r = 0.01" in page
+    assert "certified" in page
     assert "imc fast leverage" in page
+
+
+def test_results_without_certificates_are_read(store):
+    old = store.read_json("results.json")
+    for row in old["rows"]:
+        del row["certificate"]
+    for ball in old["spectra"][0]["remainder"]:
+        del ball["certificate"]
+    assert all(row[-3:-1] == [NOTHING, NOTHING] for row in presentation.masks_table(old).rows)
+    assert not any("block gap" in row[0] for row in presentation.spectra_table(old).rows)
 
 
 def test_dry_run_says_what_the_kernel_costs():

@@ -13,8 +13,15 @@ import numpy as np
 import pytest
 
 from experiments import run
+from experiments.config import loading
+from experiments.factories import Recipe
+from experiments.protocols.prune_and_train import curvature
+from experiments.protocols.prune_and_train.config import PruneAndTrain
+from experiments.protocols.prune_and_train.run import initialise
+from experiments.report import __main__ as report
 from ntk_prune import masks, training
 from ntk_prune.checkpoint import load_tree
+from ntk_prune.inertial import one_shot
 
 SMOKE = ["--config", "configs/snip_resnet20.py:smoke"]
 COMPARED = ("metrics.jsonl", "mask.safetensors", "params_final.safetensors", "pruning.json", "DONE")
@@ -134,3 +141,35 @@ def test_a_diverging_run_stops_with_one_line(tmp_path, capsys):
     assert "the training loss is" in error
     assert "at step" in error
     assert not (tmp_path / "run/DONE").exists()
+
+
+def test_the_hessian_before_pruning_is_compared_with_the_mask(tmp_path):
+    mlp = ["--config.model.name=mlp", "--config.model.options.widths=3"]
+    path = finish(tmp_path / "run", *mlp, "--config.hessian_images=60", "--config.seed=3")
+    numbers = json.loads((path / "curvature.json").read_text())
+    config = loading.from_dict(PruneAndTrain, json.loads((path / "config.json").read_text()))
+    recipe = Recipe(config)
+    loss = curvature.dense_loss(config, recipe, *initialise(config, recipe))
+    assert loss.num_labelled == numbers["images"] == 60
+    values, vectors = np.linalg.eigh(np.asarray(loss.hessian().dense(), np.float64))
+    np.testing.assert_allclose(numbers["top"]["values"], values[:-11:-1], atol=1e-4 * values[-1])
+    kept = np.asarray(loss.coordinates.vector(load_tree(path / "mask.safetensors"))) > 0
+    share = np.square(vectors[kept, -10:]).sum() / 10
+    assert numbers["overlap"]["share"] == pytest.approx(share, abs=1e-3)
+    assert numbers["overlap"]["chance"] == pytest.approx(kept.mean())
+    sparsity = numbers["one_shot_sparsity"]
+    exact = one_shot.predicted_sparsity(
+        loss.w0, values, np.full(len(values), 1 / len(values)), sparsity["epsilon"]
+    )
+    assert abs(sparsity["value"] - exact) <= 4 * sparsity["sem"] + 1e-3
+    assert report.main([str(path), "--out", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report/index.html").read_text()
+    assert "predicted one-shot sparsity (%)" in page
+
+
+@pytest.mark.parametrize("field", ["kernel_images", "hessian_images"])
+def test_more_images_than_there_are_is_one_line(tmp_path, capsys, field):
+    words = [*SMOKE, "--workdir", str(tmp_path / "run"), f"--config.{field}=5000"]
+    assert run.main(words) == 2
+    assert capsys.readouterr().err.startswith(f"error: {field}: expected at most 1437")
+    assert not (tmp_path / "run").exists()

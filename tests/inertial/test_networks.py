@@ -118,11 +118,35 @@ def test_mask_certificate_equals_dense_blocks(net):
     points = np.stack([np.zeros(83), 0.01 * net.vectors[:, -1]])
     hessians = np.stack([net.loss.hessian(net.loss.w0 + v).dense() for v in points])
     dense = gap.coordinate_certificate(hessians, kept)
-    matrix_free = remainder.mask_certificate(KEY, net.loss, kept, points, num_steps=60)
-    np.testing.assert_allclose(matrix_free, dense, atol=1e-8)
     assert not dense.holds  # coordinates ordered by the diagonal separate no spectrum
+    matrix_free = remainder.mask_certificate(KEY, net.loss, kept, points, num_steps=60)
+    first = gap.coordinate_certificate(hessians[:1], kept)  # it ends where it fails
+    np.testing.assert_allclose(matrix_free, first, atol=1e-8)
     with pytest.raises(ValueError, match="kept coordinates and pruned ones"):
         remainder.mask_certificate(KEY, net.loss, np.ones(83, bool), points)
+
+
+@pytest.mark.parametrize("k", [1, 3, 20])
+def test_eigenspace_certificate_equals_dense_blocks(net, k):
+    fast = net.vectors[:, -k:]
+    points = np.stack([np.zeros(83), 0.01 * net.vectors[:, -1], 0.2 * net.vectors[:, 0]])
+    hessians = np.stack([net.loss.hessian(net.loss.w0 + v).dense() for v in points])
+    dense = gap.certificate(hessians, net.vectors[:, :-k], fast)
+    matrix_free = remainder.eigenspace_certificate(KEY, net.loss, fast, points, num_steps=83)
+    used = matrix_free.num_points
+    np.testing.assert_allclose(
+        matrix_free, gap.certificate(hessians[:used], net.vectors[:, :-k], fast), atol=1e-7
+    )
+    assert matrix_free.holds == dense.holds
+    assert used == 3 or not dense.holds
+
+
+def test_a_complement_with_negative_eigenvalues_alone_is_told_from_the_space():
+    values = jnp.array([-3.0, -2.0, -1.0, 0.5])
+    loss = point.FunctionLoss(lambda w: (values * w**2).sum() / 2, jnp.ones(4))
+    fast = np.eye(4)[:, 3:]
+    result = remainder.eigenspace_certificate(KEY, loss, fast, jnp.zeros((2, 4)))
+    np.testing.assert_allclose(result, (-1.0, 0.5, 2), atol=1e-9)
 
 
 def test_mask_certificate_moves_ritz_values_outwards():

@@ -1,5 +1,7 @@
 """Reduced training: what moves, what stays, and what is slaved."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import networks
@@ -7,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from ntk_prune import linalg
+from ntk_prune import linalg, masks
 from ntk_prune.inertial import leverage, manifold, reduced, systems
 from ntk_prune.inertial.point import fast_split
 from ntk_prune.inertial.split import coordinate_split
@@ -37,8 +39,9 @@ def test_start():
     mask = {"kernel": np.array([True, False])}
     assert reduced.reduced_start(w0, star, mask, "zeroed")["kernel"].tolist() == [1, 0]
     assert reduced.reduced_start(star, star, mask, "frozen")["kernel"].tolist() == [3, 4]
-    with pytest.raises(ValueError, match="zeroed, frozen"):
-        reduced.reduced_start(w0, star, mask, "slaved")
+    assert reduced.reduced_start(w0, star, mask, "slaved")["kernel"].tolist() == [1, 4]
+    with pytest.raises(ValueError, match="zeroed, frozen, slaved"):
+        reduced.reduced_start(w0, star, mask, "free")
 
 
 def test_restricted_leaves_the_pruned_weights():
@@ -49,6 +52,42 @@ def test_restricted_leaves_the_pruned_weights():
     assert (updates["kernel"][1::2] == 0).all()
     assert (updates["kernel"][::2] != 0).all()
     assert (updates["bias"] != 0).all()
+
+
+def test_slaved_weights_of_a_quadratic_are_its_schur_complement():
+    """Kept weights see the Schur complement, the others sit at their minimum given them."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(6, 6))
+    h, kept = a @ a.T + np.eye(6), np.arange(6) < 2
+    value = lambda p: p["w"] @ jnp.asarray(h) @ p["w"] / 2  # noqa: E731
+    rule = reduced.slaved(optax.sgd(0.01), {"w": jnp.asarray(kept)}, value, 40)
+    params = {"w": jnp.asarray(rng.normal(size=6))}
+    state = rule.init(params)
+    path = []
+    for _ in range(4):
+        updates, state = rule.update(jax.grad(value)(params), state, params)
+        params = optax.apply_updates(params, updates)
+        path.append(np.asarray(params["w"]))
+    step = np.eye(2) - 0.01 * leverage.schur_complement(h, kept)
+    for before, after in itertools.pairwise(path):
+        np.testing.assert_allclose(after[kept], step @ before[kept], rtol=1e-7)
+        fast = -np.linalg.solve(h[~kept][:, ~kept], h[~kept][:, kept] @ after[kept])
+        np.testing.assert_allclose(after[~kept], fast, atol=1e-7)
+
+
+def test_slaved_weights_of_a_network_have_no_gradient(net):
+    loss, mask = net.loss, jax.tree.map(lambda p: jnp.abs(p) > 0.3, net.loss.params)
+    rule = reduced.slaved(optax.sgd(0.1), mask, loss.value, 40)
+    frozen = reduced.restricted(optax.sgd(0.1), mask)
+    gradient = jax.grad(loss.value)(loss.params)
+    updates, _ = jax.jit(rule.update)(gradient, rule.init(loss.params), loss.params)
+    same, _ = frozen.update(gradient, frozen.init(loss.params), loss.params)
+    jax.tree.map(
+        lambda u, v, m: np.testing.assert_array_equal(u[m], v[m]), updates, same, mask
+    )  # the rule of the kept weights is untouched
+    after = jax.grad(loss.value)(optax.apply_updates(loss.params, updates))
+    rest, before = (masks.apply(g, jax.tree.map(jnp.logical_not, mask)) for g in (after, gradient))
+    assert optax.tree.norm(rest) < 0.05 * optax.tree.norm(before)
 
 
 def test_projections_split_the_update(net):

@@ -78,6 +78,9 @@ def test_derivatives_equal_the_dense_ones(case, batch_norm):
     value, gradient = surface.value_and_gradient()
     assert surface.size == kept.size < start.size
     np.testing.assert_allclose(value, jax.jit(loss)(start), rtol=1e-12)
+    traced = jax.jit(jax.value_and_grad(surface.value))(surface.params)
+    np.testing.assert_allclose(traced[0], value, rtol=1e-12)
+    np.testing.assert_allclose(surface.coordinates.vector(traced[1]), gradient, rtol=1e-10)
     np.testing.assert_allclose(
         gradient, jax.jit(jax.grad(loss))(start)[kept], rtol=1e-10, atol=1e-14
     )

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from experiments.config.options import choice, require
 from experiments.config.sections import Replicated
+from ntk_prune.inertial.reduced import Rest
 from ntk_prune.pruners import PRUNERS
 from ntk_prune.pruners.imc import Ranking, Reading
 
@@ -63,6 +64,9 @@ class SpectrumConfig:
     """Balls around W* on which the remainder is bounded from below."""
     random_directions: int = 4
     """Random directions in which it is looked at, beside the gradient and top eigenvectors."""
+    certificate_steps: int = 20
+    """Lanczos steps of an end of a block of the Hessian, for the certificates of eigenspaces and
+    masks; 0 for no certificates."""
     exact_gauss_newton: bool = True
     """Gauss-Newton's top eigenpairs from the NTK of all images; otherwise by Lanczos."""
 
@@ -71,6 +75,8 @@ class SpectrumConfig:
             require(getattr(self, name) >= 1, f"spectrum.{name}", getattr(self, name), "at least 1")
         for name in ("probes", "diagonal_probes", "probe_steps"):
             require(getattr(self, name) >= 2, f"spectrum.{name}", getattr(self, name), "at least 2")
+        steps = self.certificate_steps
+        require(steps == 0 or steps >= 2, "spectrum.certificate_steps", steps, "0, or at least 2")
         require(self.lanczos_steps > self.ends >= self.directions, "spectrum.ends", self.ends,
                 "at least spectrum.directions and fewer than spectrum.lanczos_steps")  # fmt: skip
         radii = self.radii
@@ -102,8 +108,11 @@ class Imc(Replicated):
     pruned, and what the gap admits, where it does."""
     kept_from: Literal["init", "minimum"] = "init"
     """Kept weights start from W0 or from W*."""
-    rest: Literal["zeroed", "frozen"] = "zeroed"
-    """Pruned weights of the readings are zero, or stay at W*."""
+    rest: Rest = "zeroed"
+    """Pruned weights of the readings are zero, stay at W*, or are slaved: after every step they go
+    to a minimum of the loss on the images of the spectrum, given the kept ones (small networks)."""
+    slaved_steps: int = 10
+    """Steps of L-BFGS in which slaved weights follow after every step of training."""
     strict: bool = False
     """Refuse a density above what the gap condition admits."""
     slaving: bool = True
@@ -117,6 +126,7 @@ class Imc(Replicated):
             choice("others", name, [IMP, *(n for n in PRUNERS if n != "imc")])
         for density in self.densities:
             require(0 < density < 1, "densities", density, "numbers in (0, 1)")
+        require(self.slaved_steps >= 1, "slaved_steps", self.slaved_steps, "at least 1")
         require(bool(self.densities), "densities", self.densities, "at least one")
         require(bool(self.readings and self.rankings), "readings", self.readings,
                 "at least one, and one of rankings")  # fmt: skip

@@ -1,7 +1,7 @@
 """The stages of a run, for every replicate: spectrum, masks, trainings. Each is done once.
 
 replicate_0/spectrum/               spectrum.json, arrays, point (W*)
-replicate_0/<method>/<density>/     mask, pruning.json, overlap.json, and its training
+replicate_0/<method>/<density>/     mask, pruning.json, overlap.json, certificate.json, its training
 replicate_0/dense/                  level 0 of iterative magnitude pruning
 replicate_0/slaving/                a dense training from W*, its slaving residual along the way
 replicate_0/subspace_bulk/          one whose updates are projected off the fast directions
@@ -19,13 +19,13 @@ from experiments.driver import TrainingJob, train_all, train_named
 from experiments.errors import UserError, user_errors
 from experiments.protocols.imc import spectrum
 from experiments.protocols.imc.config import IMP, Imc
-from experiments.protocols.imc.slaving import SlavingTracker
+from experiments.protocols.imc.slaving import SlavingTracker, slaved_gradient
 from experiments.pruning import write_mask
 from experiments.store import Store
 from ntk_prune import masks, training
 from ntk_prune.inertial.one_shot import mask_overlap
 from ntk_prune.inertial.point import Point, approximate_minimum
-from ntk_prune.inertial.reduced import projected, reduced_start, restricted
+from ntk_prune.inertial.reduced import projected, reduced_start, restricted, slaved
 from ntk_prune.landscape import MaskedLoss
 from ntk_prune.losses import LOSSES
 from ntk_prune.pruners import PRUNERS, prune
@@ -168,7 +168,7 @@ class Networks:
             pruner = scored_once(pruner)
             for name, density in self.densities(replicate, method).items():
                 part = self.part(replicate, f"{method}/{name}")
-                if part.has("overlap.json"):
+                if part.has("certificate.json"):
                     continue
                 began = time.perf_counter()
                 mask, info = prune(
@@ -178,15 +178,19 @@ class Networks:
                 about = {"method": method, "density": density}
                 seconds = time.perf_counter() - began
                 write_mask(part, self.recipe, mask, info, seconds, **about)
-                self._write_overlap(replicate, part, mask)
+                self._compare_with_spectrum(replicate, part, mask)
                 print(f"replicate {replicate}: {method} at density {density:.4g}", flush=True)
 
-    def _write_overlap(self, replicate: int, part: Store, mask: Mask) -> None:
-        """How much of the top eigenspace at W* the mask keeps, against chance."""
+    def _compare_with_spectrum(self, replicate: int, part: Store, mask: Mask) -> None:
+        """How much of the top eigenspace at W* the mask keeps, against chance, and whether it parts
+        slow coordinates from fast ones."""
         loss = self.loss(replicate, self.point(replicate))
-        vectors = self.part(replicate, "spectrum").load("arrays")["top_vectors"]
-        overlap = mask_overlap(mask, loss.coordinates, vectors)
+        arrays = self.part(replicate, "spectrum").load("arrays")
+        overlap = mask_overlap(mask, loss.coordinates, arrays["top_vectors"])
         part.write_json("overlap.json", overlap._asdict())
+        key = jax.random.fold_in(stream(self.seed(replicate), "score"), 2)
+        certified = spectrum.mask_certificate(key, loss, arrays, mask, self.config)
+        part.write_json("certificate.json", certified)
 
     def train(self) -> None:
         """Train the masks of all criteria but iterative pruning."""
@@ -195,8 +199,8 @@ class Networks:
             for method in self.pruners:
                 for name in self.densities(replicate, method):
                     part = self.part(replicate, f"{method}/{name}")
-                    if method in self.config.imc_methods() and self.config.rest == "frozen":
-                        self._train_frozen(replicate, part)
+                    if method in self.config.imc_methods() and self.config.rest != "zeroed":
+                        self._train_reduced(replicate, part)
                         continue
                     start = functools.partial(self._start, replicate, part)
                     job = TrainingJob(part, self.seed(replicate), start)
@@ -213,18 +217,24 @@ class Networks:
         at_minimum = self.config.kept_from == "minimum"
         return self.point(replicate) if at_minimum else Point(start.params, start.model_state)
 
-    def _train_frozen(self, replicate: int, part: Store) -> None:
-        """Train the kept weights while the others stay at W*."""
-        mask, point = part.load("mask"), self.point(replicate)
-        recipe = self.recipe.with_optimizer(restricted(self.recipe.optimizer, mask))
-        params = reduced_start(self._origin(replicate).params, point.params, mask, "frozen")
+    def _train_reduced(self, replicate: int, part: Store) -> None:
+        """Train the kept weights while the others stay at W*, or are slaved to them."""
+        c, mask, point = self.config, part.load("mask"), self.point(replicate)
+        rule, observers = restricted(self.recipe.optimizer, mask), []
+        if c.rest == "slaved":
+            loss = self.loss(replicate, point)
+            rule = slaved(self.recipe.optimizer, mask, loss.value, c.slaved_steps)
+            observers = [functools.partial(slaved_gradient, loss, mask)]
+        recipe = self.recipe.with_optimizer(rule)
+        params = reduced_start(self._origin(replicate).params, point.params, mask, c.rest)
 
         def start() -> TrainState:
             ones = masks.ones_like(params)
             return training.create(params, point.state, ones, recipe.optimizer)
 
         stage = str(part.path.relative_to(self.store.path))
-        train_all(recipe, [TrainingJob(part, self.seed(replicate), start)], self.store, stage)
+        job = TrainingJob(part, self.seed(replicate), start, observers)
+        train_all(recipe.training_at_once(1), [job], self.store, stage)
 
     def train_iteratively(self) -> None:
         """Iterative magnitude pruning: the densities are its levels, rewound to W0."""
@@ -233,7 +243,7 @@ class Networks:
             jobs = {}
             for replicate in range(self.config.replicates):
                 part = self._level(replicate, density)
-                if before is not None and not part.has("overlap.json"):
+                if before is not None and not part.has("certificate.json"):
                     self._prune_level(replicate, before, density)
                 start = functools.partial(self._start_level, replicate, density)
                 jobs[f"replicate_{replicate}"] = TrainingJob(part, self.seed(replicate), start)
@@ -249,7 +259,7 @@ class Networks:
         scores = masks.only_prunable(jax.tree.map(jnp.abs, params))
         mask = masks.keep_top(scores, trained.load("mask"), density)
         write_mask(part, self.recipe, mask, None, 0.0, method=IMP, density=density)
-        self._write_overlap(replicate, part, mask)
+        self._compare_with_spectrum(replicate, part, mask)
 
     def _start_level(self, replicate: int, density: float) -> TrainState:
         start = self.initial(replicate)

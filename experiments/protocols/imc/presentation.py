@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.plotting.statistics import mean_interval
 from experiments.presentation import (
+    NOTHING,
     NamedFigure,
     Presentation,
     Section,
@@ -13,7 +14,7 @@ from experiments.presentation import (
     with_interval,
 )
 from experiments.protocols.imc import figures
-from experiments.protocols.imc.results import over_replicates
+from experiments.protocols.imc.results import certificates, over_replicates
 from experiments.references import Reference
 from experiments.runs import Run
 from experiments.runs.labels import network_label
@@ -23,7 +24,10 @@ from ntk_prune.checkpoint import load_tree
 _TEXT = (
     "A reconstruction: the paper's own steps are not available. Means over replicates ± half width "
     "of the Student-t 95 % interval, in per cent. Overlap: share of the top eigenspace of the "
-    "Hessian at W* that the mask keeps; chance: its mean over random masks."
+    "Hessian at W* that the mask keeps; chance: its mean over random masks. Block gap: smallest "
+    "eigenvalue of the Hessian on the fast coordinates less the largest on the slow ones (kept or "
+    "pruned), with Lanczos' residuals taken off; certified: above zero at all points of the "
+    "smallest ball that were looked at."
 )
 _CAPTIONS = {
     "spectrum": "Density of the Hessian's eigenvalues at W* (± standard error over probes), and "
@@ -62,15 +66,25 @@ def masks_table(results: Mapping[str, Any]) -> Table:
     rows = [
         [method, number(100 * a["density"]), with_interval(a["mean"], a["half_width"]),
          with_interval(o["mean"], o["half_width"]), f"{100 * c['mean']:.2f}", number(s["mean"]),
-         str(a["n"])]
+         *_certificate(results, method, a["density"]), str(a["n"])]
         for method in accuracy
         for a, o, c, s in zip(
             accuracy[method], overlap[method], chance[method], cosine[method], strict=True
         )
     ]  # fmt: skip
     heads = ["method", "density (%)", "test accuracy (%)", "overlap (%)", "chance (%)",
-             "smallest cosine", "n"]  # fmt: skip
+             "smallest cosine", "block gap", "certified", "n"]  # fmt: skip
     return Table(heads, rows, range(1, len(heads)), title="Masks")
+
+
+def _certificate(results: Mapping[str, Any], method: str, density: float) -> tuple[str, str]:
+    """The mean of ``beta - alpha``, and how many masks are certified."""
+    each = certificates(results, method, density)
+    if not each:
+        return NOTHING, NOTHING
+    mean, half_width, _ = mean_interval([c["beta"] - c["alpha"] for c in each])
+    interval = "" if half_width is None else f" ± {half_width:.2g}"
+    return f"{mean:.3g}{interval}", f"{sum(c['holds'] for c in each)} of {len(each)}"
 
 
 def spectra_table(results: Mapping[str, Any]) -> Table:
@@ -94,6 +108,13 @@ def spectra_table(results: Mapping[str, Any]) -> Table:
                 s["remainder"][i]["lipschitz_lower_bound"] for s in spectra
             ]
             for i, ball in enumerate(spectra[0]["remainder"])
+        },
+        **{
+            f"block gap of the top space on r = {ball['radius']:g}": [
+                c["beta"] - c["alpha"] for s in spectra if (c := s["remainder"][i]["certificate"])
+            ]
+            for i, ball in enumerate(spectra[0]["remainder"])
+            if ball.get("certificate")
         },
     }
     rows = []

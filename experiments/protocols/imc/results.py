@@ -35,6 +35,7 @@ def _rows(networks: Networks, replicate: int) -> list[Row]:
         for name, density in networks.densities(replicate, method).items():
             part = networks.part(replicate, f"{method}/{name}")
             done, overlap = part.read_json("DONE"), part.read_json("overlap.json")
+            certificate = part.read_json("certificate.json")
             rows.append(
                 {
                     "replicate": replicate,
@@ -46,6 +47,7 @@ def _rows(networks: Networks, replicate: int) -> list[Row]:
                     "overlap": overlap["share"],
                     "chance": overlap["chance"],
                     "smallest_cosine": overlap["smallest_cosine"],
+                    "certificate": certificate,
                 }
             )
     return rows
@@ -87,7 +89,7 @@ def statements(results: Results) -> list[str]:
             lines.append(
                 f"replicate {r}, ball of {ball['radius']:g}: Lipschitz constant at least "
                 f"{ball['lipschitz_lower_bound']:.3g}, left after {ball['exit_steps']:.2g} steps; "
-                f"dimensions for C = 2: {cone['says']}"
+                f"dimensions for C = 2: {cone['says']}{_certified(ball.get('certificate'))}"
             )
         plateau, limit = numbers["plateau_published"], numbers["one_shot_sparsity"]
         lines.append(
@@ -96,6 +98,23 @@ def statements(results: Results) -> list[str]:
             f"sparsity predicted {limit['value']:.4f} +- {limit['sem']:.4f}"
         )
     return lines
+
+
+def _certified(certificate: Mapping[str, Any] | None) -> str:
+    """What the certificate of an eigenspace says, after a semicolon."""
+    if certificate is None:
+        return ""
+    word = "certified" if certificate["holds"] else "not certified"
+    return (
+        f"; top {certificate['fast']}: {word} (alpha {certificate['alpha']:.3g}, beta "
+        f"{certificate['beta']:.3g}, {certificate['num_points']} points)"
+    )
+
+
+def certificates(results: Results, method: str, density: float) -> list[Mapping[str, Any]]:
+    """The certificates of the masks of a method at a density, where there are any."""
+    rows = [r for r in results["rows"] if r["method"] == method and r["density"] == density]
+    return [row["certificate"] for row in rows if row.get("certificate")]
 
 
 def over_replicates(results: Results, name: str) -> dict[str, list[Row]]:

@@ -1,19 +1,34 @@
-"""How far real training is from an inertial form: the fast part against a graph over the slow."""
+"""How far real training is from an inertial form: the fast part against a graph over the slow,
+and how far slaved weights are from the minimum that they follow."""
 
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
+from ntk_prune import masks
 from ntk_prune.inertial import manifold
 from ntk_prune.inertial.point import fast_split
 from ntk_prune.landscape import MaskedLoss
 from ntk_prune.linalg import Eigenpairs
 from ntk_prune.training import TrainState
+from ntk_prune.types import Mask
 
 ORDERS = ("order_0", "order_1", "steady")
 STEADY_STEPS = 50
 """Gradients after which the steady manifold counts as not converging."""
+
+
+def slaved_gradient(loss: MaskedLoss, mask: Mask, state: TrainState) -> dict[str, float]:
+    """``slaved/gradient = |dL/dq|``, with ``q`` the weights outside ``mask``: zero on the steady
+    manifold."""
+    gradient = loss.coordinates.tree(
+        loss.value_and_gradient(loss.coordinates.vector(state.params))[1]
+    )
+    of_rest = masks.apply(gradient, jax.tree.map(jnp.logical_not, mask))
+    return {"slaved/gradient": float(optax.tree.norm(of_rest))}
 
 
 class SlavingTracker:

@@ -14,7 +14,7 @@ from ntk_prune.inertial.leverage import leverage
 from ntk_prune.inertial.point import check_finite
 from ntk_prune.landscape import MaskedLoss
 from ntk_prune.linalg import Eigenpairs, Estimate, Quadrature
-from ntk_prune.types import Array, Key
+from ntk_prune.types import Array, Key, Mask
 
 Numbers = dict[str, Any]
 
@@ -48,7 +48,13 @@ def measure(key: Key, loss: MaskedLoss, config: Imc) -> Spectrum:
     k = min(s.directions, len(ends.top.values))
     vectors = ends.top.vectors[:, :k]
     negative = spectra.share_below(probes, -_tolerance(ends.top.values))
-    lipschitz = _lipschitz(keys[3], loss, vectors[:, :2], config)
+    of_units, *of_radii = jax.random.split(keys[3], 1 + len(s.radii))
+    units = _units(of_units, loss, vectors, config)
+    lipschitz = {
+        radius: remainder.hessian_change(k, loss, radius, units)
+        for k, radius in zip(of_radii, sorted(s.radii), strict=True)
+    }
+    certificates = _space_certificates(keys[5], loss, ends.top, k, units, config)
     numbers = {
         "size": loss.size,
         "loss": value,
@@ -60,6 +66,7 @@ def measure(key: Key, loss: MaskedLoss, config: Imc) -> Spectrum:
                                                      config.point.momentum),
         "remainder": [
             _ball(radius, bound, norm, ends, loss.size, negative, config)
+            | {"certificate": certificates.get(radius)}
             for radius, bound in lipschitz.items()
         ],
         "plateau_published": spectra.plateau_rate(probes)._asdict(),
@@ -98,18 +105,60 @@ def _pairs(pairs: Eigenpairs) -> Numbers:
     return {"values": pairs.values.tolist(), "residuals": pairs.residuals.tolist()}
 
 
-def _lipschitz(
-    key: Key, loss: MaskedLoss, vectors: Array, config: Imc
-) -> dict[float, remainder.LowerBound]:
-    """Lower bounds of the remainder's Lipschitz constant by radius."""
-    key_of_directions, *keys = jax.random.split(key, 1 + len(config.spectrum.radii))
-    looked_along = remainder.directions(
-        key_of_directions, loss, config.spectrum.random_directions, vectors
-    )
+def _units(key: Key, loss: MaskedLoss, vectors: Array, config: Imc) -> Array:
+    """The unit vectors ``[n, size]`` along which balls are looked at."""
+    return remainder.directions(key, loss, config.spectrum.random_directions, vectors[:, :2])
+
+
+def _space_certificates(
+    key: Key, loss: MaskedLoss, top: Eigenpairs, k: int, units: Array, config: Imc
+) -> dict[float, Numbers]:
+    """By radius, the certificate of the top space of at most ``k`` directions above the widest gap
+    at ``W*``."""
+    if not config.spectrum.certificate_steps:
+        return {}
+    gaps = -np.diff(top.values[: k + 1])
+    fast = top.vectors[:, : int(np.argmax(gaps)) + 1 if gaps.size else 1]
     return {
-        radius: remainder.hessian_change(k, loss, radius, looked_along)
-        for k, radius in zip(keys, sorted(config.spectrum.radii), strict=True)
+        radius: {"fast": fast.shape[1]}
+        | _certified(
+            remainder.eigenspace_certificate(
+                key, loss, fast, _points(units, radius), num_steps=config.spectrum.certificate_steps
+            )
+        )
+        for radius in config.spectrum.radii
     }
+
+
+def mask_certificate(
+    key: Key, loss: MaskedLoss, arrays: dict[str, np.ndarray], mask: Mask, config: Imc
+) -> Numbers | None:
+    """Whether a mask parts slow coordinates from fast ones, on the smallest ball.
+
+    The side with the larger mean of the Hessian's diagonal is the fast one: an extreme eigenvalue
+    of a block is no nearer than that mean, so the other way round nothing can hold. None where the
+    config asks for no certificate, or the mask keeps everything.
+    """
+    kept = np.asarray(loss.coordinates.vector(mask)) > 0
+    steps = config.spectrum.certificate_steps
+    if not steps or kept.all():
+        return None
+    fast = arrays["diagonal"][kept].mean() > arrays["diagonal"][~kept].mean()
+    of_units, of_starts = jax.random.split(key)
+    units = _units(of_units, loss, jnp.asarray(arrays["top_vectors"]), config)
+    points = _points(units, min(config.spectrum.radii))
+    slow = ~kept if fast else kept
+    certificate = remainder.mask_certificate(of_starts, loss, slow, points, num_steps=steps)
+    return {"kept": "fast" if fast else "slow"} | _certified(certificate)
+
+
+def _points(units: Array, radius: float) -> Array:
+    """``W*`` itself and points of the sphere about it, as ``V [n, size]``."""
+    return jnp.concatenate([jnp.zeros_like(units[:1]), radius * units])
+
+
+def _certified(certificate: gap.Certificate) -> Numbers:
+    return {**certificate._asdict(), "holds": certificate.holds}
 
 
 def _ball(
@@ -186,22 +235,9 @@ def _gauss_newton(key: Key, loss: MaskedLoss, vectors: Array, config: Imc) -> Nu
 def _one_shot(loss: MaskedLoss, probes: list[Quadrature]) -> Numbers:
     """The largest one-shot sparsity that arXiv 2306.05857 predicts; eps is the standard deviation
     of the loss over the batches, as there."""
-    epsilon = max(float(np.std(batch_losses(loss))), 1e-12)
+    epsilon = one_shot.loss_spread(loss)
     predicted = one_shot.sparsity_limit(np.asarray(loss.w0), probes, epsilon)
     return {**predicted._asdict(), "epsilon": epsilon}
-
-
-def batch_losses(loss: MaskedLoss) -> list[float]:
-    """The mean loss of every batch."""
-    batches = loss.batches
-    return [
-        MaskedLoss(
-            loss.model, loss.params, loss.state, loss.mask,
-            batches._replace(x=batches.x[i : i + 1], y=batches.y[i : i + 1]),
-            batch_norm=loss.batch_norm, loss=loss.loss,
-        ).value_and_gradient()[0]
-        for i in range(len(batches.x))
-    ]  # fmt: skip
 
 
 def rates(numbers: Numbers, reading: str) -> dict[str, float]:

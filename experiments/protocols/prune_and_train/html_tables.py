@@ -5,9 +5,12 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from experiments.plotting.statistics import mean_interval
 from experiments.presentation import NOTHING, Table, heading, number, per_cent, with_interval
 from experiments.protocols.prune_and_train import tables
+from experiments.protocols.prune_and_train.curvature import FILE
 from experiments.runs import Frame, Run
+from experiments.runs.reading import read_json
 
 
 def results(runs: Sequence[Run]) -> Table:
@@ -54,6 +57,31 @@ def _fraction(kept: float | None, total: float | None) -> str:
     if kept is None or total is None or math.isnan(kept):
         return NOTHING
     return f"{int(kept):,} / {int(total):,}"
+
+
+def curvature(runs: Sequence[Run]) -> Iterator[Table]:
+    """A row per experiment whose Hessian was measured; no table where none was."""
+    measured = [(run, numbers) for run in runs if (numbers := read_json(run.path / FILE))]
+    if not measured:
+        return
+    frame = tables.labels([run for run, _ in measured])
+    for name in ("share", "chance"):
+        frame[name] = [numbers["overlap"][name] for _, numbers in measured]
+    frame["sparsity"] = [numbers["one_shot_sparsity"]["value"] for _, numbers in measured]
+    rows = []
+    for key, group in frame.groupby(tables.EXPERIMENT, sort=False):
+        data, model, method, density = key
+        intervals = [with_interval(*mean_interval(group[name])[:2])
+                     for name in ("share", "chance", "sparsity")]  # fmt: skip
+        rows.append([data, model, method, per_cent(density), *intervals, str(len(group))])
+    heads = ["data", "model", "method", "density (%)", "overlap (%)", "chance (%)",
+             "predicted one-shot sparsity (%)", "n"]  # fmt: skip
+    yield Table(
+        heads, rows, range(3, len(heads)), title="Masks and the Hessian before pruning",
+        note="Overlap: share of the top eigenspace that the mask keeps (arXiv 2504.14701), against "
+        "its mean over random masks; the largest sparsity without loss that arXiv 2306.05857 "
+        "predicts for pruning at once. Means over seeds ± Student-t 95 %.",
+    )  # fmt: skip
 
 
 def layers(runs: Sequence[Run]) -> Iterator[Table]:

@@ -62,7 +62,7 @@ def _results(runs: Sequence[Run], finished: Sequence[Run]) -> Section:
         "of the Student-t 95 % interval; a single seed has no interval. Density is the kept share "
         "of the prunable weights."
     )
-    return Section("Results", [table], text)
+    return Section("Results", [table, *html_tables.curvature(finished)], text)
 
 
 def _layers(finished: Sequence[Run]) -> Section:

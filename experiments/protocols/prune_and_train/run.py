@@ -13,6 +13,7 @@ from experiments.driver import Observer, TrainingJob, train_one
 from experiments.errors import user_errors
 from experiments.metrics import in_words
 from experiments.observers import KernelTracker, kernel_costs, kernel_of
+from experiments.protocols.prune_and_train import curvature
 from experiments.protocols.prune_and_train.config import PruneAndTrain
 from experiments.pruning import print_table, write_mask
 from experiments.store import Store
@@ -34,6 +35,8 @@ class Setup(NamedTuple):
 def make_setup(config: PruneAndTrain) -> Setup:
     """Load the data and make every object. UserError says what is missing or does not fit."""
     recipe = factories.Recipe(config)
+    for field in ("kernel_images", "hessian_images"):
+        factories.check_images(field, getattr(config, field), recipe.dataset)
     with user_errors("prune"):
         pruner = factories.make_pruner(config.prune)
         factories.check_paths(pruner, recipe.model, recipe.example)
@@ -75,6 +78,11 @@ def run_stages(
     """Prune, track the kernel, train: the numbers at the end."""
     recipe = setup.recipe
     mask = find_mask(config, setup, store, params, state)
+    if config.hessian_images and not store.has(curvature.FILE):
+        loss = curvature.dense_loss(config, recipe, params, state)
+        key = jax.random.fold_in(stream(config.seed, "score"), 1)
+        numbers = curvature.compare(key, loss, mask, recipe.dataset.num_classes)
+        store.write_json(curvature.FILE, numbers)
     params = starting_weights(config, recipe, params)
     store.save("params_init", params)
     start = training.create(params, state, mask, recipe.optimizer)

@@ -37,6 +37,8 @@ class Segmentation(PruneAndTrain):
         require(self.pictures >= 1, "pictures", self.pictures, "at least 1")
         require(self.kernel_images == 0, "kernel_images", self.kernel_images,
                  "0: a kernel over all pixels is not followed")  # fmt: skip
+        require(self.hessian_images == 0, "hessian_images", self.hessian_images,
+                 "0: there is no Hessian over all pixels")  # fmt: skip
         require(self.prune.name != "pxact", "prune.name", self.prune.name,
                  "another: it takes one label an image")  # fmt: skip
 
