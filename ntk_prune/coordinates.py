@@ -10,9 +10,11 @@ import numpy as np
 from ntk_prune import masks
 from ntk_prune.types import Array, Mask, Params
 
-Wrt = str | Params
-"""Which leaves: ``"all"``, ``"prunable"``, or a tree of bools with the treedef of the parameters,
-such as ``jax.tree.map(lambda p: p.ndim == 4, params)`` for convolution kernels."""
+Wrt = str | masks.Prunable | Params
+"""Which leaves: ``"all"``, ``"prunable"``, a predicate on their paths, such as
+``lambda path: "lora" in path[-1]``, or a tree of bools with the treedef of the parameters, such as
+``jax.tree.map(lambda p: p.ndim == 4, params)`` for convolution kernels. Integers, random keys and
+other arrays that have no derivative are never meant."""
 WRT = ("all", "prunable")
 
 
@@ -21,21 +23,28 @@ def chosen(params: Params, wrt: Wrt) -> tuple[bool, ...]:
 
     Raises ValueError for another word, a tree that does not fit, or when no leaf is chosen.
     """
-    if isinstance(wrt, str) and wrt not in WRT:
-        raise ValueError(f"wrt must be one of {', '.join(WRT)} or a tree of bools, got {wrt!r}")
-    if wrt == "all":
-        return (True,) * len(jax.tree.leaves(params))
-    if wrt == "prunable":
-        flags = tuple(jax.tree.leaves(masks.prunable(params)))
-        if not any(flags):
-            raise ValueError("no parameter is prunable (called `kernel`): use wrt='all'")
-        return flags
-    if jax.tree.structure(wrt) != jax.tree.structure(params):
+    tree = _flags(params, wrt)
+    if jax.tree.structure(tree) != jax.tree.structure(params):
         raise ValueError("wrt: the tree of bools does not have the structure of the parameters")
-    flags = tuple(bool(flag) for flag in jax.tree.leaves(wrt))
+    flags = tuple(
+        bool(flag) and masks.is_differentiable(leaf)
+        for flag, leaf in zip(jax.tree.leaves(tree), jax.tree.leaves(params), strict=True)
+    )
     if not any(flags):
-        raise ValueError("wrt: the tree of bools chooses no parameter")
+        why = " (called `kernel`): use wrt='all'" if wrt == "prunable" else " of real numbers"
+        raise ValueError(f"wrt chooses no parameter{why}")
     return flags
+
+
+def _flags(params: Params, wrt: Wrt) -> Params:
+    """The tree of bools that ``wrt`` stands for."""
+    if isinstance(wrt, str):
+        if wrt not in WRT:
+            raise ValueError(
+                f"wrt must be one of {', '.join(WRT)}, a predicate or a tree of bools, got {wrt!r}"
+            )
+        return masks.prunable(params, masks.is_kernel if wrt == "prunable" else lambda _: True)
+    return masks.prunable(params, lambda path: bool(wrt(path))) if callable(wrt) else wrt
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,8 +30,14 @@ def name_of(key_path) -> str:
 
 
 def is_kernel(path: Path) -> bool:
-    """Whether a leaf may be pruned: it is called ``kernel`` (linen's Dense and Conv)."""
-    return path[-1] == "kernel"
+    """Whether a leaf may be pruned: it is called ``kernel`` (Dense, Linear and Conv of linen and,
+    where a ``value`` may follow, of nnx)."""
+    return (path[:-1] if path[-1:] == ("value",) else path)[-1:] == ("kernel",)
+
+
+def is_differentiable(leaf: Array) -> bool:
+    """Whether a leaf holds real or complex numbers, and not integers, random keys or nothing."""
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
 def excluding(params: Params, modules: Sequence[str]) -> Prunable:
@@ -72,8 +78,11 @@ def ones_like(params: Params) -> Mask:
 
 
 def apply(params: Params, mask: Mask) -> Params:
-    """``params * mask``; differentiable in both when ``mask`` is a float copy."""
-    return jax.tree.map(lambda p, m: p * m.astype(p.dtype), params, mask)
+    """``params * mask``; differentiable in both when ``mask`` is a float copy. Leaves that are not
+    real or complex numbers stay."""
+    return jax.tree.map(
+        lambda p, m: p * m.astype(p.dtype) if is_differentiable(p) else p, params, mask
+    )
 
 
 def as_float(mask: Mask, params: Params) -> Params:
@@ -149,6 +158,8 @@ def density(mask: Mask, is_prunable: Prunable = is_kernel) -> float:
     0.5
     """
     counts = layer_counts(mask, is_prunable).values()
+    if not counts:
+        raise ValueError("no leaf is prunable (called `kernel`): there is no density")
     return sum(kept for kept, _ in counts) / sum(total for _, total in counts)
 
 

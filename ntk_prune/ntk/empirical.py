@@ -23,16 +23,17 @@ from ntk_prune.coordinates import Wrt
 from ntk_prune.ntk.backends.batching import compute
 from ntk_prune.ntk.backends.cost import Cost
 from ntk_prune.ntk.backends.select import choose
-from ntk_prune.ntk.functions import Function, check_uncoupled
+from ntk_prune.ntk.functions import Function, check_uncoupled, output_shape
+from ntk_prune.ntk.inputs import Inputs
 from ntk_prune.ntk.problem import KernelProblem
-from ntk_prune.types import Array, Mask, Params, State
+from ntk_prune.types import Mask, Params, State
 
 
 def empirical_ntk(
     f: Function,
     params: Params,
-    x1: Array,
-    x2: Array | None = None,
+    x1: Inputs,
+    x2: Inputs | None = None,
     *,
     state: State = None,
     mask: Mask | None = None,
@@ -51,28 +52,32 @@ def empirical_ntk(
     density of ``mask``, since only surviving coordinates are contracted.
 
     Args:
-        f: ``f(params, x [B, ...]) -> [B, C]``, each output row depending on its own example alone;
-            or a ``Model``, which is run under the running statistics in ``state``.
-        params: The parameters; where ``mask`` is given the network is ``f(params * mask)``.
-        x1: Inputs.
+        f: ``f(params, x [B, ...]) -> [B, ...]``, each output row depending on its own example
+            alone, ``C`` numbers in one array or several; or a ``Model``, which is run under the
+            running statistics in ``state``. What a function reads besides its arguments is part of
+            it: where that has changed, it is compiled anew.
+        params: The parameters, any tree of arrays, of which only those of real or complex numbers
+            are differentiated; where ``mask`` is given the network is ``f(params * mask)``.
+        x1: Inputs, an array or a tree of arrays with the examples in their first axis.
         x2: Other inputs; None for ``x1`` itself.
         state: The state of a ``Model``.
         mask: A boolean tree of the treedef of ``params``.
         outputs: ``"full"``, ``"trace"``, ``"sum"`` or ``"class:k"``; see the module.
         wrt: ``"all"`` parameters, only the ``"prunable"`` ones (convolution and linear kernels), or
-            a tree of bools like ``params``.
+            a predicate on their paths, or a tree of bools like ``params``.
         backend: ``"layerwise"`` (layer inputs times output gradients), ``"jacobian"`` (reverse
             mode, vmapped), ``"vector_products"``, ``"neural_tangents"`` (that library, to check the
             others against), or ``"auto"``, the one of the first three with the fewest counted
             operations that fits.
-        accumulate: ``"float32"`` or ``"float64"`` products; default the type of the inputs.
+        accumulate: ``"float32"`` or ``"float64"`` products; default the type of the outputs.
         chunk: Examples differentiated at a time; default from the memory estimate.
         memory_limit: Bytes to stay under; default 80% of what is free now.
         devices: Devices over which the rows are spread; the numbers do not depend on them.
         progress: Whether to show a bar; default only on a terminal.
 
     Returns:
-        ``[n1, n2, C, C]`` for ``"full"``, else ``[n1, n2]``.
+        ``[n1, n2, C, C]`` for ``"full"``, else ``[n1, n2]``. Where an example has outputs
+        of another shape than ``[C]``, as a sequence ``[T, C]``, a full kernel has that shape twice.
 
     Raises:
         ValueError: for an unknown word, a mask that does not fit, or a function that couples the
@@ -89,15 +94,18 @@ def empirical_ntk(
     problem = KernelProblem(f, params, x1, x2, state, mask, outputs, wrt)
     used = list(devices or jax.local_devices()[:1])
     with jax.default_matmul_precision("highest"):
-        check_uncoupled(f, problem.params, x1)
+        check_uncoupled(problem.f, problem.params, x1)
         engine = choose(problem, backend, accumulate, chunk, memory_limit, used)
         kernel = compute(engine, (problem.params, state), x1, x2, used, progress)
     _check_finite(kernel, x2 is None)
-    return kernel
+    if outputs != "full":
+        return kernel
+    shape = output_shape(problem.f, problem.params, state, x1)
+    return kernel.reshape(*kernel.shape[:2], *shape, *shape)
 
 
 def estimate_cost(
-    f: Function, params: Params, x1: Array, x2: Array | None = None, **options: Any
+    f: Function, params: Params, x1: Inputs, x2: Inputs | None = None, **options: Any
 ) -> Cost:
     """What ``empirical_ntk`` with the same arguments will do and cost, without running it.
 

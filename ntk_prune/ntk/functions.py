@@ -1,6 +1,7 @@
 """The functions whose kernels are taken, and how their outputs are combined."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,16 +10,47 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntk_prune import masks
+from ntk_prune.ntk import inputs
+from ntk_prune.ntk.identity import Keyed, keyed
+from ntk_prune.ntk.inputs import Inputs
 from ntk_prune.types import Array, Mask, Model, Params, State
 
-Function = Callable[[Params, Array], Array] | Model
+Function = Callable[[Params, Inputs], Any] | Model
 
 
-def call(f: Function, params: Params, state: State, x: Array) -> Array:
-    """The logits ``[B, C]`` of a plain function, or of a ``Model`` under running statistics."""
+def outputs_of(f: Function, params: Params, state: State, x: Inputs) -> Any:
+    """What a plain function returns, or a ``Model`` under running statistics."""
     if isinstance(f, Model):
         return f.apply(params, state, x, train=False)[0]
     return f(params, x)
+
+
+def call(f: Function, params: Params, state: State, x: Inputs) -> Array:
+    """The outputs as ``[B, C]``: those of an example in one row, several arrays one after another.
+
+    Raises ValueError for an output without examples in its first axis, or without numbers.
+    """
+    number = inputs.count(x)
+    rows = []
+    for leaf in jax.tree.leaves(outputs_of(f, params, state, x)):
+        if jnp.shape(leaf)[:1] != (number,) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise ValueError(
+                f"f must return arrays of numbers [B, ...] for x [B, ...], got {leaf.dtype} "
+                f"{jnp.shape(leaf)} for B = {number}"
+            )
+        rows.append(leaf.reshape(number, -1))
+    if not rows:
+        raise ValueError("f returns no array")
+    return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=1)
+
+
+def output_shape(f: Function, params: Params, state: State, x: Inputs) -> tuple[int, ...]:
+    """The shape of an example's outputs; of several arrays ``(C,)``, all their numbers."""
+    example = inputs.spec(x, 1)
+    leaves = jax.tree.leaves(
+        jax.eval_shape(functools.partial(outputs_of, f), params, state, example)
+    )
+    return leaves[0].shape[1:] if len(leaves) == 1 else (sum(leaf.size for leaf in leaves),)
 
 
 def check_state(f: Function, state: State) -> None:
@@ -43,7 +75,7 @@ def check_params(f: Function, params: Params) -> None:
         )
 
 
-def check_uncoupled(f: Function, params: Params, x: Array) -> None:
+def check_uncoupled(f: Function, params: Params, x: Inputs) -> None:
     """Raise ValueError if an example's output of a plain ``f`` depends on the rest of its batch.
 
     Two examples are compared together, in both orders, and alone. Traced parameters or inputs
@@ -52,16 +84,16 @@ def check_uncoupled(f: Function, params: Params, x: Array) -> None:
     if isinstance(f, Model):
         return
     with contextlib.suppress(jax.errors.TracerArrayConversionError):
-        _compare_orders(f, params, x)
+        _compare_orders(keyed(f), params, x)
 
 
-def _compare_orders(f: Callable[[Params, Array], Array], params: Params, x: Array) -> None:
-    first, second = jnp.asarray(x[:1]), _another(x)
-    run = jax.jit(f)
-    alone = [np.asarray(run(params, example)[0], np.float64) for example in (first, second)]
+def _compare_orders(f: Keyed, params: Params, x: Inputs) -> None:
+    examples = jax.tree.map(jnp.asarray, inputs.take(x, slice(1))), inputs.another(x)
+    run = jax.jit(functools.partial(call, f))
+    alone = [np.asarray(run(params, None, example)[0], np.float64) for example in examples]
     for order in ((0, 1), (1, 0)):
-        pair = jnp.concatenate([(first, second)[i] for i in order])
-        for output, i in zip(np.asarray(run(params, pair), np.float64), order, strict=True):
+        pair = jax.tree.map(lambda *a: jnp.concatenate(a), *(examples[i] for i in order))
+        for output, i in zip(np.asarray(run(params, None, pair), np.float64), order, strict=True):
             scale = np.abs(alone[i]).max(initial=0.0)
             change = np.abs(output - alone[i]).max(initial=0.0)
             if np.isfinite(scale) and change > 1e-3 * (scale + 1e-12):
@@ -70,17 +102,6 @@ def _compare_orders(f: Callable[[Params, Array], Array], params: Params, x: Arra
                     "norm in batch-statistics mode, dropout?): its kernel is not defined; use "
                     "running statistics, or the deterministic mode"
                 )
-
-
-def _another(x: Array) -> Array:
-    """An example that differs from the first: the next such one, or else one made from it."""
-    first = np.asarray(x[:1])
-    for i in range(1, min(len(x), 8)):
-        if (np.asarray(x[i : i + 1]) != first).any():
-            return jnp.asarray(x[i : i + 1])
-    if jnp.issubdtype(first.dtype, jnp.floating):
-        return jnp.asarray(1 - first)
-    return jnp.asarray(first.reshape(1, -1)[:, ::-1].reshape(first.shape))
 
 
 def masked(params: Params, mask: Mask | None) -> Params:

@@ -11,17 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntk_prune.coordinates import Wrt, chosen
+from ntk_prune.ntk import inputs
 from ntk_prune.ntk.functions import Function, call, cotangents, masked, split
-from ntk_prune.types import Array, Mask, Params, State
+from ntk_prune.ntk.identity import keyed
+from ntk_prune.ntk.inputs import Inputs
+from ntk_prune.types import Array, Mask, Model, Params, State
 
 
 @functools.partial(jax.jit, static_argnames=("f", "flags", "outputs"))
-def leaf_jacobians(f: Function, flags, outputs: str, params: Params, state: State, x: Array):
+def leaf_jacobians(f: Function, flags, outputs: str, params: Params, state: State, x: Inputs):
     """One array ``[B, m, *leaf]`` for each chosen leaf: reverse mode, vmapped over the examples."""
     theta, merge = split(flags, params)
 
-    def one(xi: Array) -> list[Array]:
-        logits, vjp = jax.vjp(lambda values: call(f, merge(values), state, xi[None])[0], theta)
+    def one(xi: Inputs) -> list[Array]:
+        example = inputs.alone(xi)
+        logits, vjp = jax.vjp(lambda values: call(f, merge(values), state, example)[0], theta)
         return jax.vmap(vjp)(cotangents(outputs, logits.size, logits.dtype))[0]
 
     return jax.vmap(one)(x)
@@ -38,7 +42,7 @@ def kept_indices(flags: tuple[bool, ...], mask: Mask | None) -> list[np.ndarray 
 def jacobian(
     f: Function,
     params: Params,
-    x: Array,
+    x: Inputs,
     *,
     state: State = None,
     mask: Mask | None = None,
@@ -57,6 +61,7 @@ def jacobian(
     """
     params = masked(params, mask)
     flags = chosen(params, wrt)
+    f = f if isinstance(f, Model) else keyed(f)
     parts = leaf_jacobians(f, flags, outputs, params, state, x)
     kept = kept_indices(flags, mask)
     return jnp.concatenate([compact(j, k) for j, k in zip(parts, kept, strict=True)], axis=-1)

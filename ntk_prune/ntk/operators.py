@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from ntk_prune.coordinates import Wrt, chosen
 from ntk_prune.linalg import LinearMap, SymmetricOperator
+from ntk_prune.ntk import inputs
 from ntk_prune.ntk.functions import (
     Function,
     call,
@@ -23,7 +24,9 @@ from ntk_prune.ntk.functions import (
     masked,
     split,
 )
-from ntk_prune.types import Array, Mask, Params, State
+from ntk_prune.ntk.identity import keyed
+from ntk_prune.ntk.inputs import Inputs
+from ntk_prune.types import Array, Mask, Model, Params, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,7 @@ class NTKOperator(SymmetricOperator):
 def ntk_operator(
     f: Function,
     params: Params,
-    x: Array,
+    x: Inputs,
     *,
     state: State = None,
     mask: Mask | None = None,
@@ -54,13 +57,15 @@ def ntk_operator(
     """The kernel of ``f`` on ``x [n, ...]`` as an operator; arguments as for ``empirical_ntk``.
 
     Args:
-        f: ``f(params, x [B, ...]) -> [B, C]``, or a ``Model`` with its ``state``.
+        f: ``f(params, x [B, ...]) -> [B, ...]``, or a ``Model`` with its ``state``.
         params: The parameters.
-        x: Inputs.
+        x: Inputs, an array or a tree of arrays.
         state: The state of a ``Model``.
         mask: Which coordinates survive.
-        wrt: ``"all"`` or ``"prunable"`` leaves.
+        wrt: Which leaves, as for ``empirical_ntk``.
         chunk: Examples of a pass; None for all at once.
+
+    Its products raise ValueError for a vector of another length.
 
     >>> w = {"kernel": jnp.eye(2)}
     >>> x = jnp.array([[3.0, 4.0]])
@@ -70,30 +75,41 @@ def ntk_operator(
     check_state(f, state)
     check_params(f, params)
     params = masked(params, mask)
+    f = f if isinstance(f, Model) else keyed(f)
     check_uncoupled(f, params, x)
     flags = chosen(params, wrt)
     kept = None if mask is None else split(flags, mask)[0]
     passes = _Passes(f, flags, params, state, kept)
+    number = inputs.count(x)
     logits = jax.eval_shape(functools.partial(call, f), params, state, x)
-    outputs = logits.shape[1]
-    parts = [x[i : i + (chunk or len(x))] for i in range(0, len(x), chunk or len(x))]
+    outputs, size = logits.shape[1], sum(leaf.size for leaf in split(flags, params)[0])
+    step = chunk or number
+    parts = [inputs.take(x, slice(i, i + step)) for i in range(0, number, step)]
 
     def vjp(u: Array) -> Array:
+        _check_vector("u", u, logits.size)
         pieces, start = [], 0
         for part in parts:
-            stop = start + len(part) * outputs
+            stop = start + inputs.count(part) * outputs
             pieces.append(_pull(*passes, part, u[start:stop]))
             start = stop
         return sum(pieces[1:], start=pieces[0])
 
     def jvp(v: Array) -> Array:
+        _check_vector("v", v, size)
         return jnp.concatenate([_push(*passes, part, v) for part in parts])
 
     def matvec(u: Array) -> Array:
+        _check_vector("u", u, logits.size)
         return _product(*passes, x, u) if len(parts) == 1 else jvp(vjp(u))
 
-    size = sum(leaf.size for leaf in split(flags, params)[0])
     return NTKOperator(matvec, logits.size, logits.dtype, jvp, vjp, size)
+
+
+def _check_vector(name: str, vector: Array, size: int) -> None:
+    """Raise ValueError unless the vector is ``[size]``."""
+    if jnp.shape(vector) != (size,):
+        raise ValueError(f"{name} must have shape ({size},), got {jnp.shape(vector)}")
 
 
 class _Passes(NamedTuple):

@@ -51,7 +51,7 @@ def squared_gradients(
     """
     params = masked(params, mask)
     problem = KernelProblem(f, params, x, state=state, outputs="class:0", wrt=wrt)
-    plan = make_plan(problem, tapped=True)
+    f, plan = problem.f, make_plan(problem, tapped=True)
     sizes = plan.sizes
     if chunk is None:
         shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (x, x[:1]))

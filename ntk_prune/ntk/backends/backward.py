@@ -6,12 +6,14 @@ import math
 import jax
 
 from ntk_prune.conv_patches import Window, patches
+from ntk_prune.ntk import inputs
 from ntk_prune.ntk.functions import Function, call, cotangents, split
+from ntk_prune.ntk.inputs import Inputs
 from ntk_prune.ntk.layer_io import Tapped, tap
 from ntk_prune.types import Array, Params, State
 
 
-def tap_layers(f: Function, flags, structure, leaves, state: State, x: Array) -> Tapped:
+def tap_layers(f: Function, flags, structure, leaves, state: State, x: Inputs) -> Tapped:
     """``f`` with taps at the layers of the flagged leaves, of parameters given as a list."""
 
     def function(leaves, rest):
@@ -28,7 +30,7 @@ def backward(
     tapped: bool,
     params: Params,
     state: State,
-    x: Array,
+    x: Inputs,
     combinations: Array | None = None,
 ):
     """One forward and ``m`` backward passes of each example.
@@ -43,24 +45,26 @@ def backward(
     leaves, structure = jax.tree.flatten(params)
     wanted = flags if tapped else (False,) * len(flags)
 
-    def one(xi: Array, combination: Array | None):
-        taps = tap_layers(f, wanted, structure, leaves, state, xi[None])
+    def one(xi: Inputs, combination: Array | None):
+        example = inputs.alone(xi)
+        taps = tap_layers(f, wanted, structure, leaves, state, example)
         done = {layer.leaf for layer in taps.layers}
         rest = tuple(flag and i not in done for i, flag in enumerate(flags))
         theta, merge = split(rest, leaves)
 
         def run(theta, zeros):
-            (logits,), inputs = taps([*merge(theta), *jax.tree.leaves((state, xi[None]))], zeros)
-            return logits[0], taps.inputs(inputs)
+            (logits,), seen = taps([*merge(theta), *jax.tree.leaves((state, example))], zeros)
+            return logits[0], taps.inputs(seen)
 
-        logits, vjp, inputs = jax.vjp(run, theta, taps.zeros(), has_aux=True)
+        logits, vjp, of_layers = jax.vjp(run, theta, taps.zeros(), has_aux=True)
 
         def pull(cotangent):
             others, grads = vjp(cotangent)
             return taps.gradients(grads), others
 
-        from_outputs = cotangents(outputs, logits.size, logits.dtype)
-        return inputs, *jax.vmap(pull)(from_outputs if combination is None else combination[None])
+        if combination is None:
+            return of_layers, *jax.vmap(pull)(cotangents(outputs, logits.size, logits.dtype))
+        return of_layers, *jax.vmap(pull)(combination[None])
 
     return jax.vmap(one)(x, combinations)
 

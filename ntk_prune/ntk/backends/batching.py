@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ntk_prune.ntk import inputs
 from ntk_prune.ntk.backends.cost import Cost
 from ntk_prune.ntk.backends.plan import Plan
+from ntk_prune.ntk.inputs import Inputs
 from ntk_prune.progress import Progress
 from ntk_prune.types import Array
 
@@ -30,16 +32,18 @@ class Engine(NamedTuple):
         column_features: The same for columns; None where they are the same features.
         product: ``product(variables, row features, column features) -> block``, as
             ``[c, m, d, m]`` or, for ``outputs="trace"``, ``[c, d]``.
+        dtype: Of the kernel.
     """
 
     plan: Plan
     cost: Cost
-    row_features: Callable[[Variables, Array], Any]
-    column_features: Callable[[Variables, Array], Any] | None
+    row_features: Callable[[Variables, Inputs], Any]
+    column_features: Callable[[Variables, Inputs], Any] | None
     product: Callable[[Variables, Any, Any], Array]
+    dtype: np.dtype
 
 
-def inputs_alone(_: Variables, x: Array) -> Array:
+def inputs_alone(_: Variables, x: Inputs) -> Inputs:
     """The features of a backend that needs nothing but the inputs."""
     return x
 
@@ -47,8 +51,8 @@ def inputs_alone(_: Variables, x: Array) -> Array:
 def compute(
     engine: Engine,
     variables: Variables,
-    x1: Array,
-    x2: Array | None,
+    x1: Inputs,
+    x2: Inputs | None,
     devices: Sequence[Any],
     progress: bool | None,
 ) -> np.ndarray:
@@ -56,8 +60,9 @@ def compute(
     chunk, symmetric = engine.cost.chunk, x2 is None
     rows = _chunks(x1, chunk)
     columns = rows if x2 is None else _chunks(x2, chunk)
-    n2 = x1.shape[0] if x2 is None else x2.shape[0]
-    kernel = _Kernel(x1.shape[0], n2, chunk, engine.plan, symmetric)
+    n1 = inputs.count(x1)
+    n2 = n1 if x2 is None else inputs.count(x2)
+    kernel = _Kernel(n1, n2, chunk, engine.plan, symmetric, engine.dtype)
     placed = [jax.device_put(variables, device) for device in devices]
     group = math.ceil(engine.cost.resident / chunk)
     total = len(rows) * (len(rows) + 1) // 2 if symmetric else len(rows) * len(columns)
@@ -92,16 +97,14 @@ def compute(
 class _Kernel:
     """The kernel under construction; a block also fills its mirror image when symmetric."""
 
-    def __init__(self, n1: int, n2: int, chunk: int, plan: Plan, symmetric: bool):
+    def __init__(self, n1: int, n2: int, chunk: int, plan: Plan, symmetric: bool, dtype: np.dtype):
         self.full, self.trace = plan.outputs == "full", plan.outputs == "trace"
         self.chunk, self.symmetric = chunk, symmetric
         self.shape = (n1, n2) + ((plan.sizes.num_outputs,) * 2 if self.full else ())
-        self.values: np.ndarray = np.empty(0)
+        self.values = np.empty(self.shape, dtype)
 
     def put(self, r: int, c: int, block: np.ndarray) -> None:
         """Write the block of row chunk ``r`` and column chunk ``c``."""
-        if self.values.size == 0:
-            self.values = np.empty(self.shape, block.dtype)
         if self.full:
             block = block.transpose(0, 2, 1, 3)
         elif not self.trace:
@@ -126,10 +129,13 @@ def _groups(num_chunks: int, size: int) -> Iterator[range]:
         yield range(start, min(start + size, num_chunks))
 
 
-def _chunks(x: Array, size: int) -> list[np.ndarray]:
+def _chunks(x: Inputs, size: int) -> list[Inputs]:
     """Chunks of exactly ``size`` examples; the last is filled up with its last example."""
-    host = np.asarray(x)
-    parts = [host[i : i + size] for i in range(0, len(host), size)]
-    missing = size - len(parts[-1])
-    parts[-1] = np.concatenate([parts[-1], np.repeat(host[-1:], missing, axis=0)])
+    host = jax.tree.map(np.asarray, x)
+    number = inputs.count(host)
+    parts = [inputs.take(host, slice(i, i + size)) for i in range(0, number, size)]
+    missing = size - inputs.count(parts[-1])
+    parts[-1] = jax.tree.map(
+        lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)]), parts[-1]
+    )
     return parts

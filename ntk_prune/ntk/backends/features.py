@@ -5,6 +5,7 @@ A layer enters either by its Jacobian or by its inputs and output gradients, as 
 
 import contextlib
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -34,7 +35,7 @@ class Features(NamedTuple):
 
 def feature_engine(name: str, problem: KernelProblem, budget: Budget, plan: Plan) -> Engine:
     """The backend ``name``: features of each chunk once, and products of features."""
-    cost = feature_cost(name, plan, problem.x1.dtype.itemsize, budget)
+    cost = feature_cost(name, plan, problem.dtype.itemsize, budget)
     wide = budget.dtype == np.float64
 
     def features_of(variables, x):
@@ -45,7 +46,7 @@ def feature_engine(name: str, problem: KernelProblem, budget: Budget, plan: Plan
         with jax.enable_x64(True) if wide else contextlib.nullcontext():
             return product(left, right, trace=plan.outputs == "trace", dtype=budget.dtype.name)
 
-    return Engine(plan, cost, features_of, None, product_of)
+    return Engine(plan, cost, features_of, None, product_of, budget.dtype)
 
 
 def features(plan: Plan, params: Params, state: State, x: Array) -> Features:
@@ -93,10 +94,12 @@ def product(left: Features, right: Features, *, trace: bool, dtype) -> Array:
 
 def _gram(a: Array, b: Array) -> Array:
     """``[c, m, p], [d, n, p] -> [c, m, d, n]``, as one matrix product: no transposed copies."""
-    matrix = a.reshape(-1, a.shape[-1]) @ b.reshape(-1, b.shape[-1]).T
+    rows, columns = (side.reshape(math.prod(side.shape[:2]), side.shape[-1]) for side in (a, b))
+    matrix = rows @ columns.T
     return matrix.reshape(*a.shape[:2], *b.shape[:2])
 
 
 def _gram_traced(a: Array, b: Array) -> Array:
     """``[c, m, p], [d, m, p] -> [c, d]``."""
-    return a.reshape(a.shape[0], -1) @ b.reshape(b.shape[0], -1).T
+    rows, columns = (side.reshape(len(side), math.prod(side.shape[1:])) for side in (a, b))
+    return rows @ columns.T

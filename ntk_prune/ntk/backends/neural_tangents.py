@@ -9,6 +9,7 @@ import jax
 
 from ntk_prune import masks
 from ntk_prune.coordinates import chosen
+from ntk_prune.ntk import inputs
 from ntk_prune.ntk.backends.batching import Engine, inputs_alone
 from ntk_prune.ntk.backends.cost import Budget, Cost
 from ntk_prune.ntk.backends.plan import make_plan
@@ -27,9 +28,9 @@ def engine(problem: KernelProblem, budget: Budget) -> Engine:
     block = jax.jit(lambda x1, x2: _as_block(kernel_fn(x1, x2, theta), problem.outputs))
     weights = sum(leaf.size for leaf in theta)
     kernel = budget.kernel_bytes(plan)
-    need = problem.x1.dtype.itemsize * 2 * plan.sizes.num_outputs * (weights + plan.sizes.widest)
+    need = problem.dtype.itemsize * 2 * plan.sizes.num_outputs * (weights + plan.sizes.widest)
     chunk = budget.chunk_for(kernel, need, usual=8)
-    shape = jax.ShapeDtypeStruct((chunk, *problem.x1.shape[1:]), problem.x1.dtype)
+    shape = inputs.spec(problem.x1, chunk)
     counted = (block.lower(shape, shape).cost_analysis() or {}).get("flops", 0.0)
     cost = Cost(
         backend="neural_tangents",
@@ -42,7 +43,9 @@ def engine(problem: KernelProblem, budget: Budget) -> Engine:
         bytes_working=chunk * need,
         coordinates=weights,
     )
-    return Engine(plan, cost, inputs_alone, inputs_alone, lambda _, x1, x2: block(x1, x2))
+    return Engine(
+        plan, cost, inputs_alone, inputs_alone, lambda _, x1, x2: block(x1, x2), budget.dtype
+    )
 
 
 def _as_block(full: Array, outputs: str) -> Array:

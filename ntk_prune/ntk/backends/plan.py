@@ -86,10 +86,9 @@ def make_plan(problem: KernelProblem, *, tapped: bool) -> Plan:
     """
     f, params, mask, outputs = problem.f, problem.params, problem.mask, problem.outputs
     flags = chosen(params, problem.wrt)
-    variables, structure = jax.tree.flatten((params, problem.state))
+    variables, structure = jax.tree.flatten((params, problem.state, problem.example))
     shapes = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in variables)
-    example = jax.ShapeDtypeStruct((1, *problem.x1.shape[1:]), problem.x1.dtype)
-    sizes = _sizes(f, flags, outputs, tapped, structure, shapes, example)
+    sizes = _sizes(f, flags, outputs, tapped, structure, shapes)
     kept = dict(zip(np.flatnonzero(flags).tolist(), kept_indices(flags, mask), strict=True))
     leaves = jax.tree.leaves(mask) if mask is not None else None
     layers = [
@@ -105,15 +104,10 @@ def make_plan(problem: KernelProblem, *, tapped: bool) -> Plan:
 
 
 @functools.lru_cache(maxsize=64)
-def _sizes(f: Function, flags, outputs: str, tapped: bool, structure, shapes, example) -> Sizes:
-    """Read sizes off the traced program of one example; nothing is computed.
-
-    Raises ValueError when ``f`` does not return ``[B, C]``.
-    """
-    params, state = structure.unflatten(shapes)
+def _sizes(f: Function, flags, outputs: str, tapped: bool, structure, shapes) -> Sizes:
+    """Read sizes off the traced program of one example; nothing is computed."""
+    params, state, example = structure.unflatten(shapes)
     logits = jax.eval_shape(functools.partial(call, f), params, state, example)
-    if logits.ndim != 2:
-        raise ValueError(f"f must return [B, C] for x [B, ...], got {logits.shape} for B = 1")
     stage = functools.partial(backward, f, flags, outputs, tapped)
     inputs, gradients, others = jax.eval_shape(stage, params, state, example)
     leaves, inner = jax.tree.flatten(params)

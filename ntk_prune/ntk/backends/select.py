@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ntk_prune.ntk import inputs
 from ntk_prune.ntk.backends import jacobian, layerwise, neural_tangents, vector_products
 from ntk_prune.ntk.backends.batching import Engine
 from ntk_prune.ntk.backends.cost import Budget, available_memory
@@ -20,7 +21,7 @@ BACKENDS: dict[str, Callable[[KernelProblem, Budget], Engine]] = {
 # What "auto" chooses from; of two that cost the same, the first. neural_tangents contracts pruned
 # coordinates too, and is for checks.
 AUTO = ("layerwise", "jacobian", "vector_products")
-# The backends that can contract in another type than that of the inputs.
+# The backends that can contract in another type than that of the outputs.
 WITH_ACCUMULATE = ("layerwise", "jacobian")
 
 
@@ -41,10 +42,10 @@ def choose(
         known = ", ".join(("auto", *BACKENDS))
         raise ValueError(f"backend must be one of {known}, got {backend!r}")
     budget = _budget(problem, accumulate, chunk, memory_limit, devices)
-    converts = budget.dtype != _input_dtype(problem)
+    converts = budget.dtype != problem.dtype
     if backend != "auto":
         if converts and backend not in WITH_ACCUMULATE:
-            raise ValueError(f"{backend} computes in the type of the inputs: drop `accumulate`")
+            raise ValueError(f"{backend} computes in the type of the outputs: drop `accumulate`")
         return BACKENDS[backend](problem, budget)
     return _cheapest(problem, budget, WITH_ACCUMULATE if converts else AUTO)
 
@@ -64,12 +65,7 @@ def _cheapest(problem: KernelProblem, budget: Budget, names: Sequence[str]) -> E
 
 def _budget(problem: KernelProblem, accumulate, chunk, memory_limit, devices) -> Budget:
     device = next(iter(devices or jax.local_devices()))
-    dtype = np.dtype(accumulate or _input_dtype(problem))
+    dtype = np.dtype(accumulate or problem.dtype)
     limit = int(0.8 * available_memory(device)) if memory_limit is None else memory_limit
-    n2 = None if problem.x2 is None else problem.x2.shape[0]
-    return Budget(problem.x1.shape[0], n2, chunk, limit, dtype, device.platform)
-
-
-def _input_dtype(problem: KernelProblem) -> np.dtype:
-    """The type of the inputs, at least float32."""
-    return np.result_type(problem.x1.dtype, np.float32)
+    n2 = None if problem.x2 is None else inputs.count(problem.x2)
+    return Budget(inputs.count(problem.x1), n2, chunk, limit, dtype, device.platform)

@@ -22,7 +22,7 @@ from ntk_prune.types import Params, State
 def engine(problem: KernelProblem, budget: Budget) -> Engine:
     """The engine of this backend; MemoryError when not even one example fits."""
     plan = make_plan(problem, tapped=False)
-    cost = _cost(plan, problem.params, problem.x1.dtype.itemsize, budget)
+    cost = _cost(plan, problem.params, problem.dtype.itemsize, budget)
     differentiated = (plan.f, plan.flags, plan.outputs)
     kept = None
     if problem.mask is not None:
@@ -38,7 +38,7 @@ def engine(problem: KernelProblem, budget: Budget) -> Engine:
         block = _block(*differentiated, *variables, x, column)
         return jnp.einsum("cmdm->cd", block) if plan.outputs == "trace" else block
 
-    return Engine(plan, cost, inputs_alone, jacobians, product)
+    return Engine(plan, cost, inputs_alone, jacobians, product, budget.dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("f", "flags", "outputs"))
