@@ -4,6 +4,8 @@ apart two kernels on the same inputs are: distance, alignment, angles between th
 Kernels are ``[n, n]`` or, in the full convention, ``[n, n, C, C]``.
 """
 
+import math
+
 import numpy as np
 from scipy import linalg
 
@@ -11,17 +13,21 @@ from ntk_prune.types import Array
 
 
 def as_matrix(kernel: Array) -> np.ndarray:
-    """``[n1, n2, C, C] -> [n1 C, n2 C]`` in float64; ``[n1, n2]`` stays.
+    """``[n1, n2, C, C] -> [n1 C, n2 C]`` in float64; ``[n1, n2]`` stays. Outputs of another shape
+    than ``[C]`` count as one row.
 
     Raises ValueError for another shape.
     """
     values = np.asarray(kernel, np.float64)
-    if values.ndim == 4:
-        n1, n2, rows, columns = values.shape
-        return values.transpose(0, 2, 1, 3).reshape(n1 * rows, n2 * columns)
-    if values.ndim != 2:
-        raise ValueError(f"a kernel is [n1, n2] or [n1, n2, C, C], got {values.shape}")
-    return values
+    shape, half = values.shape, values.ndim // 2
+    if values.ndim < 2 or values.ndim % 2 or shape[2 : half + 1] != shape[half + 1 :]:
+        raise ValueError(
+            "a kernel is [n1, n2], or [n1, n2, C, C] with the shape of the outputs twice, got "
+            f"{values.shape}"
+        )
+    outputs = range(2, half + 1)
+    rows = values.transpose(0, *outputs, 1, *(i + half - 1 for i in outputs))
+    return rows.reshape(math.prod(rows.shape[:half]), math.prod(rows.shape[half:]))
 
 
 def eigenvalues(kernel: Array) -> np.ndarray:

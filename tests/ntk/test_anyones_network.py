@@ -7,7 +7,8 @@ import pytest
 from flax import linen, nnx
 
 from ntk_prune import masks
-from ntk_prune.ntk import empirical_ntk, jacobian, ntk_operator
+from ntk_prune.ntk import empirical_ntk, estimate_cost, jacobian, ntk_operator
+from ntk_prune.ntk.backends import cost
 from ntk_prune.ntk.backends.select import BACKENDS
 from ntk_prune.ntk.identity import keyed
 
@@ -291,3 +292,38 @@ def test_a_layer_without_weights_left(backend):
         for outputs in ("full", "trace"):
             kernel = empirical_ntk(f, params, X, mask=tree, outputs=outputs, backend=backend)
             np.testing.assert_allclose(kernel, 0, atol=1e-6)
+
+
+@jax.custom_vjp
+def halved_backwards(x):
+    return jnp.tanh(x)
+
+
+halved_backwards.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (g * (1 - jnp.tanh(x) ** 2) / 2,))
+
+
+def test_functions_with_rules_for_reverse_mode_alone():
+    w = jax.random.normal(KEY, (4, 2))
+    f = lambda p, x: halved_backwards(x @ p)  # noqa: E731
+    exact = dense_kernel(lambda p, x: jnp.tanh(x @ p), w, X) / 4
+    for backend in ("auto", "layerwise", "jacobian"):
+        kernel = empirical_ntk(f, w, X, backend=backend)
+        np.testing.assert_allclose(kernel, exact, rtol=1e-5, atol=1e-6)
+    with pytest.raises(NotImplementedError, match="take layerwise or jacobian"):
+        empirical_ntk(f, w, X, backend="vector_products")
+
+
+def test_memory_of_a_control_group(tmp_path):
+    assert cost._control_group_memory(str(tmp_path)) == np.inf
+    (tmp_path / "memory.max").write_text("max\n")
+    assert cost._control_group_memory(str(tmp_path)) == np.inf
+    for name, text in (("max", "1000"), ("current", "700"), ("stat", "file 5\ninactive_file 50")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert cost._control_group_memory(str(tmp_path)) == 350
+
+
+def test_estimates_count_the_numbers_and_not_the_bytes_of_the_inputs():
+    w = jnp.ones((4, 2))
+    shapes = [jax.ShapeDtypeStruct((3, 4), dtype) for dtype in (np.uint8, np.float32)]
+    f = lambda p, x: x.astype(jnp.float32) @ p  # noqa: E731
+    assert len({estimate_cost(f, w, shape).bytes for shape in shapes}) == 1

@@ -123,3 +123,12 @@ def test_an_indefinite_matrix_is_no_kernel():
         diagnostics.eigenvalues(np.diag([1.0, -0.1]))
     with pytest.raises(ValueError, match="between different inputs"):
         diagnostics.eigenvalues(jnp.zeros((2, 3)))
+
+
+def test_kernels_of_sequences_are_matrices_over_all_outputs():
+    j = np.random.default_rng(0).normal(size=(3, 2, 4, 7))
+    kernel = np.einsum("itcp,jsdp->ijtcsd", j, j)
+    flat = j.reshape(-1, 7)
+    np.testing.assert_allclose(diagnostics.as_matrix(kernel), flat @ flat.T, rtol=1e-12)
+    with pytest.raises(ValueError, match="shape of the outputs twice"):
+        diagnostics.as_matrix(np.ones((3, 3, 2, 4)))

@@ -1,7 +1,9 @@
 """What a kernel will cost, counted before it is run, and the chunk size that follows from it."""
 
+import contextlib
 import math
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +69,7 @@ def readable(size: float) -> str:
     return f"{size:.1f} GiB"
 
 
-def available_memory(device: Any) -> int:
+def available_memory(device: Any) -> float:
     """Bytes that may be used now: the accelerator's free memory, or the host's."""
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
@@ -75,9 +77,25 @@ def available_memory(device: Any) -> int:
     try:
         with open("/proc/meminfo") as lines:
             fields = dict(line.split(":", 1) for line in lines)
-        return int(fields["MemAvailable"].split()[0]) * 1024
+        free = int(fields["MemAvailable"].split()[0]) * 1024
     except OSError:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(free, _control_group_memory())
+
+
+def _control_group_memory(folder: str = "/sys/fs/cgroup") -> float:
+    """Bytes that the control group of this process (a container, a job of a cluster) may still
+    take; infinite without a limit. Cached files that are not in use count as free."""
+    for part, limit, used, cached in (
+        ("", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        group = Path(folder) / part
+        with contextlib.suppress(OSError, ValueError, KeyError):  # another version, or "max"
+            most, taken = (int((group / name).read_text()) for name in (limit, used))
+            lines = (group / "memory.stat").read_text().splitlines()
+            return most - taken + int(dict(line.split() for line in lines)[cached])
+    return math.inf
 
 
 class Budget(NamedTuple):

@@ -51,12 +51,12 @@ def choose(
 
 
 def _cheapest(problem: KernelProblem, budget: Budget, names: Sequence[str]) -> Engine:
-    """The engine with the fewest counted operations of those that fit."""
+    """The engine with the fewest counted operations of those that fit and can be."""
     engines, failures = [], []
     for name in names:
         try:
             engines.append(BACKENDS[name](problem, budget))
-        except MemoryError as error:
+        except (MemoryError, NotImplementedError) as error:
             failures.append(error)
     if not engines:
         raise failures[0]

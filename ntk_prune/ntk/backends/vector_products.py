@@ -10,6 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from ntk_prune.coordinates import chosen
 from ntk_prune.ntk.backends.batching import Engine, inputs_alone
 from ntk_prune.ntk.backends.cost import Budget, Cost
 from ntk_prune.ntk.backends.plan import Plan, make_plan
@@ -20,7 +21,9 @@ from ntk_prune.types import Params, State
 
 
 def engine(problem: KernelProblem, budget: Budget) -> Engine:
-    """The engine of this backend; MemoryError when not even one example fits."""
+    """The engine of this backend; MemoryError when not even one example fits, NotImplementedError
+    for a function without forward mode."""
+    _check_forward(problem)
     plan = make_plan(problem, tapped=False)
     cost = _cost(plan, problem.params, problem.dtype.itemsize, budget)
     differentiated = (plan.f, plan.flags, plan.outputs)
@@ -39,6 +42,26 @@ def engine(problem: KernelProblem, budget: Budget) -> Engine:
         return jnp.einsum("cmdm->cd", block) if plan.outputs == "trace" else block
 
     return Engine(plan, cost, inputs_alone, jacobians, product, budget.dtype)
+
+
+def _check_forward(problem: KernelProblem) -> None:
+    """Raise NotImplementedError for a function with rules for reverse mode alone."""
+    theta, merge = split(chosen(problem.params, problem.wrt), problem.params)
+
+    def pushed(values, x):
+        f = lambda values: call(problem.f, merge(values), problem.state, x)  # noqa: E731
+        push = jax.linearize(f, values)[1]
+        return jax.vmap(push)([v[None] for v in values])
+
+    try:
+        jax.eval_shape(pushed, theta, problem.example)
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+        raise NotImplementedError(
+            "vector_products differentiates forwards, which a custom_vjp function in f does not "
+            "allow: take layerwise or jacobian"
+        ) from None
 
 
 @functools.partial(jax.jit, static_argnames=("f", "flags", "outputs"))
