@@ -1,16 +1,28 @@
 """Results of random probes, each with its standard error and the number of probes."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
 class Estimate(NamedTuple):
-    """A stochastic estimate: ``value`` +- ``sem`` (one standard error) from ``n`` samples."""
+    """A stochastic estimate: ``value`` +- ``sem`` (one standard error) from ``n`` samples.
+
+    Few samples may agree by chance: then ``sem`` is 0 although the value is not exact.
+    """
 
     value: float
     sem: float
     n: int
+
+    def half_width(self, level: float = 0.95) -> float:
+        """Half the Student-t interval, ``t_((1 + level) / 2, n - 1) sem``: one standard error of a
+        few samples covers far less than its normal share.
+
+        >>> round(Estimate(1.0, 0.1, 6).half_width(), 3)
+        0.257
+        """
+        return _half_width(self.sem, self.n, level)
 
 
 class VectorEstimate(NamedTuple):
@@ -22,6 +34,16 @@ class VectorEstimate(NamedTuple):
     value: np.ndarray
     sem: np.ndarray
     n: int
+
+    def half_width(self, level: float = 0.95) -> np.ndarray:
+        """Half the Student-t interval of every entry by itself."""
+        return _half_width(self.sem, self.n, level)
+
+
+def _half_width(sem: Any, n: int, level: float) -> Any:
+    from scipy import stats  # slow to import
+
+    return float(stats.t.ppf((1 + level) / 2, n - 1)) * sem
 
 
 def sample_mean(samples: list[float]) -> Estimate:

@@ -1,7 +1,7 @@
 """Lanczos: the ends of the spectrum, and the vectors that belong to them.
 
-One run from one random vector finds both ends. It cannot tell a multiple eigenvalue from a simple
-one: of each eigenspace it sees the single direction along which the start vector lies.
+One run from one random vector finds both ends. Of each eigenspace it sees the single direction
+along which the start vector lies, until all of these are exhausted; then it goes on from a new one.
 """
 
 from typing import NamedTuple
@@ -66,11 +66,26 @@ class Condition(NamedTuple):
     smallest: float
     residuals: tuple[float, float]
 
+    @property
+    def converged(self) -> bool:
+        """Whether both residuals are below 5 % of their Ritz value. Otherwise ``value`` is a lower
+        bound alone, maybe by orders of magnitude: take more steps."""
+        values = (self.largest, self.smallest)
+        return all(r <= 0.05 * v for r, v in zip(self.residuals, values, strict=True))
+
 
 def lanczos(
-    operator: SymmetricOperator, start: Array, num_steps: int, *, on_device: bool | None = None
+    operator: SymmetricOperator,
+    start: Array,
+    num_steps: int,
+    *,
+    on_device: bool | None = None,
+    restarts: Key | None = None,
 ) -> Tridiagonal:
     """Lanczos with full reorthogonalisation from ``start [size]``; stops early when exhausted.
+
+    An invariant subspace that holds ``start`` ends it, unless ``restarts`` are drawn: then it goes
+    on from a random vector orthogonal to all before, with a zero in ``off_diagonal``.
 
     Args:
         operator: The symmetric matrix.
@@ -78,11 +93,19 @@ def lanczos(
         num_steps: Products, at most ``size``.
         on_device: One compiled loop (matfree) instead of one dispatch a product. The default is
             the compiled loop on an accelerator; XLA's CPU convolutions are slow inside loops.
+        restarts: Draws the vectors to go on from, where the loop is not the compiled one.
     """
     num_steps = min(num_steps, start.size)
     if on_device is None:
         on_device = jax.default_backend() != "cpu"
-    return (_lanczos_matfree if on_device else _lanczos_host)(operator.matvec, start, num_steps)
+    if on_device:
+        return _lanczos_matfree(operator.matvec, start, num_steps)
+    rng = None if restarts is None else _generator(restarts)
+    return _lanczos_host(operator.matvec, start, num_steps, rng)
+
+
+def _generator(key: Key) -> np.random.Generator:
+    return np.random.default_rng(np.asarray(jax.random.bits(key, (4,))))
 
 
 def _lanczos_matfree(matvec: LinearMap, start: Array, num_steps: int) -> Tridiagonal:
@@ -98,7 +121,9 @@ def _lanczos_matfree(matvec: LinearMap, start: Array, num_steps: int) -> Tridiag
     )
 
 
-def _lanczos_host(matvec: LinearMap, start: Array, num_steps: int) -> Tridiagonal:
+def _lanczos_host(
+    matvec: LinearMap, start: Array, num_steps: int, rng: np.random.Generator | None
+) -> Tridiagonal:
     vector = np.asarray(start)
     basis = np.zeros((num_steps, vector.size), vector.dtype)
     diagonal, off = [], []
@@ -108,15 +133,26 @@ def _lanczos_host(matvec: LinearMap, start: Array, num_steps: int) -> Tridiagona
         vector = np.asarray(matvec(jnp.asarray(basis[step])))
         scale = np.linalg.norm(vector)
         diagonal.append(basis[step] @ vector)
-        for _ in range(2):  # twice is enough
-            vector = vector - (basis[: step + 1] @ vector) @ basis[: step + 1]
-        norm = np.linalg.norm(vector)
+        vector = _orthogonal(vector, basis[: step + 1])
+        norm = remainder = np.linalg.norm(vector)
         if norm <= 10 * np.finfo(vector.dtype).eps * scale:
-            norm = 0.0  # an invariant subspace: the Ritz values are eigenvalues
-            break
-        off.append(norm)
+            remainder = 0.0  # an invariant subspace: the Ritz values are eigenvalues
+            if rng is None or step + 1 == num_steps:
+                break
+            drawn = rng.standard_normal(vector.size).astype(vector.dtype)
+            vector = _orthogonal(drawn, basis[: step + 1])
+            norm = np.linalg.norm(vector)
+        off.append(remainder)
     count = len(diagonal)
-    return Tridiagonal(basis[:count].T, np.array(diagonal), np.array(off[: count - 1]), float(norm))
+    diagonals = np.array(diagonal), np.array(off[: count - 1])
+    return Tridiagonal(basis[:count].T, *diagonals, float(remainder))
+
+
+def _orthogonal(vector: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """The part of ``vector`` outside the rows of ``basis``."""
+    for _ in range(2):  # twice is enough
+        vector = vector - (basis @ vector) @ basis
+    return vector
 
 
 class _Ritz(NamedTuple):
@@ -135,7 +171,7 @@ class _Ritz(NamedTuple):
 
 def _ritz(key: Key, operator: SymmetricOperator, num_steps: int) -> _Ritz:
     start = jax.random.normal(key, (operator.size,), operator.dtype)
-    decomposition = lanczos(operator, start, num_steps)
+    decomposition = lanczos(operator, start, num_steps, restarts=jax.random.fold_in(key, 1))
     values, vectors = np.linalg.eigh(decomposition.dense.astype(np.float64))
     residuals = decomposition.remainder * np.abs(vectors[-1])
     return _Ritz(values, residuals, vectors, decomposition.basis)
@@ -150,8 +186,6 @@ def extreme_eigenpairs(
     num_steps: int | None = None,
 ) -> Extremes:
     """The ``top`` largest and ``bottom`` smallest eigenpairs, from one Lanczos run.
-
-    An invariant subspace ends the run early; then there are at most as many pairs as its dimension.
 
     Args:
         key: Draws the start vector.
@@ -199,7 +233,7 @@ def top_eigenvalues(
 
 def condition_number(key: Key, operator: SymmetricOperator, *, num_steps: int) -> Condition:
     """The condition number of a positive matrix from the two extreme Ritz values; a lower bound
-    until both converge.
+    until both are ``converged``.
 
     Raises:
         FloatingPointError: when the smallest Ritz value is not resolved from zero.

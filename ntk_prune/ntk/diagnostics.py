@@ -37,8 +37,12 @@ def eigenvalues(kernel: Array) -> np.ndarray:
 
     Raises:
         ValueError: when the kernel is not square or an eigenvalue is negative beyond rounding.
+        FloatingPointError: when an entry is not finite.
     """
     matrix = as_matrix(kernel)
+    bad = int((~np.isfinite(matrix)).sum())
+    if bad:
+        raise FloatingPointError(f"{bad} of {matrix.size} entries of the kernel are not finite")
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"eigenvalues of a kernel between different inputs: {matrix.shape}")
     values = np.linalg.eigvalsh((matrix + matrix.T) / 2)[::-1]
@@ -98,23 +102,36 @@ def label_alignment(kernel: Array, labels: Array, num_classes: int) -> float:
     """``<K, Y Y^T> / (|K| |Y Y^T|)`` with centred one-hot labels (Cristianini et al., 2001).
 
     For the full convention ``Y Y^T`` is the outer product of all ``n C`` targets.
+
+    Raises ValueError for labels that are not ``n`` integers in ``0..num_classes - 1`` of at least
+    two classes, and for a kernel that is zero.
     """
-    targets = np.eye(num_classes)[np.asarray(labels)]
+    labels = np.asarray(labels)
+    if labels.shape != np.shape(kernel)[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels must be {np.shape(kernel)[0]} integers, got {labels.dtype} {labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {labels.min()} to "
+                         f"{labels.max()}")  # fmt: skip
+    if labels.min() == labels.max():
+        raise ValueError("all labels are of one class: there is nothing to be aligned with")
+    targets = np.eye(num_classes)[labels]
     targets = targets - targets.mean(0)
     if np.ndim(kernel) == 4:
         targets = targets.reshape(-1, 1)
     ideal = targets @ targets.T
-    return float(np.vdot(as_matrix(kernel), ideal) / _norm(kernel) / np.linalg.norm(ideal))
+    return float(np.vdot(as_matrix(kernel), ideal) / _size(kernel) / np.linalg.norm(ideal))
 
 
 def relative_distance(kernel: Array, reference: Array) -> float:
     """``|K - K0|_F / |K0|_F``.
 
-    Raises ValueError when the shapes differ.
+    Raises ValueError when the shapes differ, or the reference is zero.
     """
     _check_alike(kernel, reference)
     difference = np.asarray(kernel, np.float64) - np.asarray(reference, np.float64)
-    return float(np.linalg.norm(difference) / _norm(reference))
+    return float(np.linalg.norm(difference) / _size(reference))
 
 
 def kernel_alignment(a: Array, b: Array, *, centred: bool = False) -> float:
@@ -185,6 +202,14 @@ def _centre(kernel: Array) -> np.ndarray:
 def _check_alike(a: Array, b: Array) -> None:
     if np.shape(a) != np.shape(b):
         raise ValueError(f"kernels differ in shape: {np.shape(a)} and {np.shape(b)}")
+
+
+def _size(kernel: Array) -> float:
+    """The norm of a kernel that is divided by. ValueError where it is zero."""
+    norm = _norm(kernel)
+    if norm == 0:
+        raise ValueError("the kernel is zero: nothing can be measured against it")
+    return norm
 
 
 def _norm(kernel: Array) -> float:

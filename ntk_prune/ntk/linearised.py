@@ -59,9 +59,13 @@ class GradientFlow(NamedTuple):
     def test(self, t: float, f0: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         """Outputs ``[m, C]`` elsewhere at ``t``, from ``f0 [m, C]`` and ``K(X', X)``."""
         rate = self.eigenvalues / self.num_examples
-        # (1 - exp(-rate t)) / eigenvalue, whose limit at eigenvalue 0 is t / n
-        safe = np.where(rate > 0, rate, 1.0)
-        gain = np.where(rate > 0, -np.expm1(-rate * t) / safe, t) / self.num_examples
+        # (1 - exp(-rate t)) / eigenvalue, whose limit at eigenvalue 0 is t / n. Such a direction
+        # moves no output, so that at the end of time any finite number will do.
+        rounding = rate.size * np.finfo(rate.dtype).eps * rate.max(initial=0.0)
+        moves = rate > rounding
+        at_rest = t if np.isfinite(t) else 0.0
+        safe = np.where(moves, rate, 1.0)
+        gain = np.where(moves, -np.expm1(-safe * t) / safe, at_rest) / self.num_examples
         moved = self.eigenvectors @ (gain * self.residual)
         return f0 + (as_matrix(kernel) @ moved).reshape(f0.shape)
 

@@ -132,3 +132,30 @@ def test_kernels_of_sequences_are_matrices_over_all_outputs():
     np.testing.assert_allclose(diagnostics.as_matrix(kernel), flat @ flat.T, rtol=1e-12)
     with pytest.raises(ValueError, match="shape of the outputs twice"):
         diagnostics.as_matrix(np.ones((3, 3, 2, 4)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "error"),
+    [
+        ([0, 1, -1], "must lie in 0..1, got -1 to 1"),
+        ([0, 1, 2], "must lie in 0..1, got 0 to 2"),
+        ([1, 1, 1], "all labels are of one class"),
+        ([0, 1], "labels must be 3 integers"),
+        ([0.0, 1.0, 1.0], "labels must be 3 integers, got float64"),
+    ],
+)
+def test_labels_that_cannot_be(labels, error):
+    with pytest.raises(ValueError, match=error):
+        diagnostics.label_alignment(np.eye(3), labels, 2)
+
+
+def test_nothing_is_measured_against_a_zero_kernel_or_one_that_is_not_finite():
+    zero = np.zeros((3, 3))
+    with pytest.raises(ValueError, match="the kernel is zero"):
+        diagnostics.relative_distance(np.eye(3), zero)
+    with pytest.raises(ValueError, match="the kernel is zero"):
+        diagnostics.label_alignment(zero, [0, 1, 1], 2)
+    broken = np.eye(3)
+    broken[0, 1] = np.nan
+    with pytest.raises(FloatingPointError, match="1 of 9 entries of the kernel are not finite"):
+        diagnostics.eigenvalues(broken)

@@ -90,3 +90,19 @@ def test_shapes_that_do_not_fit(problem):
     kernel, _ = kernels(network, params, state, mask, x, x_test)
     with pytest.raises(ValueError, match="does not fit outputs"):
         gradient_flow(kernel, y[:3], y[:3])
+
+
+def test_duplicated_inputs_have_predictions_at_the_end_of_time():
+    rng = np.random.default_rng(0)
+    j = rng.normal(size=(3, 6))
+    j[2] = j[1]
+    kernel, f0, y = j @ j.T, rng.normal(size=(3, 1)), np.array([[1.0], [2.0], [2.0]])
+    f0[2] = f0[1]
+    flow = gradient_flow(kernel, f0, y)
+    np.testing.assert_allclose(flow.train(np.inf, y), y, atol=1e-6)
+    new = rng.normal(size=(2, 6))
+    at_rest = flow.test(np.inf, np.zeros((2, 1)), new @ j.T)
+    exact = new @ j.T @ np.linalg.pinv(kernel) @ (y - f0)
+    np.testing.assert_allclose(at_rest, exact, rtol=1e-6)
+    late = flow.test(1e6, np.zeros((2, 1)), new @ j.T)
+    np.testing.assert_allclose(late, exact, rtol=1e-5)
