@@ -74,6 +74,20 @@ class Presentation:
     counts: str = ""
 
 
+def as_text(table: Table) -> str:
+    """A table in columns of one width."""
+    lines = [list(table.heads), *(list(row) for row in table.rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.heads))]
+    aligned = [
+        "  ".join(
+            cell.rjust(w) if i in table.numbers else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*(line for line in (table.title, table.note) if line), *aligned])
+
+
 def per_cent(share: float | None) -> str:
     """A share in per cent; a dash where there is no number.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError, user_errors
-from experiments.presentation import Table
+from experiments.presentation import as_text
 from experiments.protocols.three_regime import tables
 from experiments.protocols.three_regime.config import RegimeConfig, ThreeRegime
 from experiments.runs.reading import read_json
@@ -64,20 +64,6 @@ def _thresholds(arguments: argparse.Namespace, results: dict[str, Any]) -> dict[
     with user_errors("thresholds"):
         RegimeConfig(**chosen)
     return chosen
-
-
-def as_text(table: Table) -> str:
-    """A table in columns of one width."""
-    lines = [list(table.heads), *(list(row) for row in table.rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(table.heads))]
-    aligned = [
-        "  ".join(
-            cell.rjust(w) if i in table.numbers else cell.ljust(w)
-            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    return "\n".join([table.title, *([table.note] if table.note else []), *aligned])
 
 
 if __name__ == "__main__":

@@ -29,6 +29,9 @@ RESULTS = (".json", ".jsonl", ".safetensors")
 
 NOT_RESULTS = ("env.json", "files.json", "timing.jsonl")
 
+IN_USE = "is in use by another process"
+"""What the line says of a directory that another process holds."""
+
 
 class Store:
     """The files of one run; ``with store.claimed():`` takes the directory for this process.
@@ -95,7 +98,7 @@ class Store:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UserError(f"{self.path} is in use by another process; wait for it") from None
+                raise UserError(f"{self.path} {IN_USE}; wait for it") from None
             raise UserError(
                 f"{file.name} cannot be locked: {error.strerror}; choose a --workdir on a file "
                 "system with locks (flock)"

@@ -33,23 +33,32 @@ def load(source: str) -> Experiment:
 
     UserError says what is wrong with it.
     """
+    return call(source, "config")
+
+
+def call(source: str, kind: str) -> Any:
+    """What ``get_<kind>()`` or ``get_<kind>(preset)`` of ``FILE.py[:preset]`` returns.
+
+    A bare name is a file in ``<kind>s/``. UserError says what is wrong with the file.
+    """
     file, _, preset = source.partition(":")
     path = Path(file)
     if path.name == file and not path.suffix:
-        path = Path("configs") / f"{file}.py"
+        path = Path(f"{kind}s") / f"{file}.py"
         file = str(path)
     if not path.is_file():
         siblings = path.parent.glob("*.py") if path.parent.is_dir() else []
-        raise UserError(f"no config file {file}{nearest(file, [str(p) for p in siblings])}")
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+        raise UserError(f"no {kind} file {file}{nearest(file, [str(p) for p in siblings])}")
+    spec = importlib.util.spec_from_file_location(f"{kind}_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(f"{file} has no get_config()")
+    function = getattr(module, f"get_{kind}", None)
+    if function is None:
+        raise UserError(f"{file} has no get_{kind}()")
     try:
-        return module.get_config(preset) if preset else module.get_config()
+        return function(preset) if preset else function()
     except ValueError as error:
         raise UserError(f"{source}: {error}") from None
 
@@ -181,17 +190,21 @@ def exact(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(value)
 
 
-def default_workdir(config: Experiment, source: str) -> Path:
-    """``runs/<config>[-preset]/<hash of the config>/seed_<seed>``; fields that may grow, and the
+def default_workdir(config: Experiment, source: str, root: Path = Path("runs")) -> Path:
+    """``<root>/<config>[-preset]/<hash of the config>/seed_<seed>``; fields that may grow, and the
     seed, do not enter the hash."""
     plain = to_dict(config)
     seed = plain.pop("seed")
     for name in config.grows:
         *parents, leaf = name.split(".")
         functools.reduce(lambda section, parent: section[parent], parents, plain).pop(leaf)
+    return root / file_name(source) / digest(plain) / f"seed_{seed}"
+
+
+def file_name(source: str) -> str:
+    """``configs/x.py:smoke`` -> ``x-smoke``."""
     file, _, preset = source.partition(":")
-    name = Path(file).stem + (f"-{preset}" if preset else "")
-    return Path("runs") / name / digest(plain) / f"seed_{seed}"
+    return Path(file).stem + (f"-{preset}" if preset else "")
 
 
 def to_dict(config: Experiment) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""Many runs from one file: ``python -m experiments.sweep sweeps/ntksap_fig1_cifar10.py --run``.
+
+Without a verb the cells are listed. A cell is the run that its own command makes, in the same
+directory, so finished runs are not redone and a killed sweep goes on with the same command.
+"""
+
+import argparse
+import collections
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from experiments import signals
+from experiments.config.loading import file_name
+from experiments.errors import UserError, expanded
+from experiments.launch import cells as grid
+from experiments.launch import local, summary
+from experiments.launch.cells import Cell
+from experiments.launch.costs import estimate
+from experiments.launch.slots import slots
+from experiments.launch.states import Ledger
+from experiments.presentation import as_text
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse and do what is asked. Returns the exit status: 0 where all cells that were to be run
+    are finished, 1 otherwise, 2 for a mistake."""
+    try:
+        with signals.raised():
+            return _sweep(*_parsed(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except signals.Interrupted as error:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return error.status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.sweep",
+        description="List the cells of a sweep, run them, or say what became of them.",
+        epilog="--config.FIELD=VALUE sets a field of all cells.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", metavar="FILE[:preset]", help="a file in sweeps/")
+    parser.add_argument("--root", default=str(grid.ROOT), metavar="DIR",
+                        help="where the run directories lie; default: runs")  # fmt: skip
+    verbs = parser.add_mutually_exclusive_group()
+    for name, meaning in (
+        ("run", "run all unfinished cells on this machine, and wait for those run elsewhere"),
+        ("worker", "run cells that no other process works on until none is left"),
+        ("status", "count finished, running, failed and waiting cells; list the failed ones"),
+        ("summary", "means of the final numbers over seeds, with Student-t 95 %% half widths"),
+    ):
+        verbs.add_argument(f"--{name}", action="store_true", help=meaning)
+    parser.add_argument("--retry", action="store_true",
+                        help="forget recorded failures, then run")  # fmt: skip
+    parser.add_argument("--workers", type=_positive, metavar="N",
+                        help="cells at a time; default: one a GPU, or one")  # fmt: skip
+    parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N",
+                        help="only cells I, I + N, I + 2N and so on")  # fmt: skip
+    parser.add_argument("--commands", action="store_true", help="list the commands of the cells")
+    parser.add_argument("--csv", action="store_true", help="print the summary as CSV")
+    return parser
+
+
+def _parsed(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+    """The arguments, and the fields of all cells. UserError for a flag that does not exist."""
+    arguments, rest = _parser().parse_known_args(argv)
+    common = {}
+    for word in rest:
+        flag = re.fullmatch(r"--config\.([^=]+)=(.*)", word, re.DOTALL)
+        if flag is None:
+            raise UserError(
+                f"there is no {word}; see --help (fields are set as --config.FIELD=VALUE)"
+            )
+        common[flag[1]] = flag[2]
+    return arguments, common
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """``2/3`` -> (2, 3)."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text} is not I/N with I from 1 to N")
+    return int(match[1]), int(match[2])
+
+
+def _sweep(arguments: argparse.Namespace, common: Mapping[str, str]) -> int:
+    root = expanded(arguments.root, "--root")
+    all_cells = grid.resolve(grid.load(arguments.file), common, root)
+    cells = grid.shard(all_cells, *arguments.shard)
+    ledger = Ledger(root / "sweeps" / file_name(arguments.file))
+    if arguments.summary:
+        groups = summary.summarise(cells)
+        print(summary.as_csv(groups) if arguments.csv else as_text(summary.as_table(groups)))
+        return 0
+    if arguments.retry:
+        for cell in cells:
+            ledger.forget_failure(cell)
+    if arguments.run or arguments.retry or arguments.worker:
+        local.run(cells, ledger, slots(arguments.workers), wait=not arguments.worker, show=_print)
+        return _report(cells, ledger)
+    if not arguments.status:
+        _list(cells, ledger, arguments.commands)
+    _report(cells, ledger)
+    print(estimate(cells, ledger, len(slots(arguments.workers))))
+    return 0
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _list(cells: Sequence[Cell], ledger: Ledger, commands: bool) -> None:
+    """A line for each cell."""
+    for cell in cells:
+        name = cell.command if commands else f"{cell.label}  {cell.workdir}"
+        print(f"{cell.number:>{len(str(cells[-1].number))}}  {ledger.state(cell)[0]:8}  {name}")
+
+
+def _report(cells: Sequence[Cell], ledger: Ledger) -> int:
+    """Print the counts and the failed cells. Returns 0 if all cells are finished, else 1."""
+    states = {cell: ledger.state(cell) for cell in cells}
+    for cell, (state, error) in states.items():
+        if state == "failed":
+            print(f"failed: cell {cell.number} ({cell.label}): {error}; log: {ledger.log(cell)}")
+    counts = collections.Counter(state for state, _ in states.values())
+    names = ("finished", "running", "failed", "waiting")
+    print(f"{len(cells)} cells: " + ", ".join(f"{counts[name]} {name}" for name in names))
+    return 0 if counts["finished"] == len(cells) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
