@@ -9,13 +9,12 @@ import collections
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from experiments import signals
 from experiments.config.loading import file_name
 from experiments.errors import UserError, expanded
 from experiments.launch import cells as grid
-from experiments.launch import local, summary
+from experiments.launch import local, slurm, summary
 from experiments.launch.cells import Cell
 from experiments.launch.costs import estimate
 from experiments.launch.slots import slots
@@ -55,8 +54,14 @@ def _parser() -> argparse.ArgumentParser:
         ("summary", "means of the final numbers over seeds, with Student-t 95 %% half widths"),
     ):
         verbs.add_argument(f"--{name}", action="store_true", help=meaning)
+    verbs.add_argument(
+        "--slurm", nargs="*", metavar="KEY=VALUE",
+        help="submit the waiting cells as one array job, with these options of sbatch",
+    )  # fmt: skip
+    parser.add_argument("--pack", type=_positive, default=1, metavar="N",
+                        help="cells of one task of the array job; default: 1")  # fmt: skip
     parser.add_argument("--retry", action="store_true",
-                        help="forget recorded failures, then run")  # fmt: skip
+                        help="forget recorded failures, then run, or --slurm")  # fmt: skip
     parser.add_argument("--workers", type=_positive, metavar="N",
                         help="cells at a time; default: one a GPU, or one")  # fmt: skip
     parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N",
@@ -76,6 +81,8 @@ def _parsed(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
             raise UserError(
                 f"there is no {word}; see --help (fields are set as --config.FIELD=VALUE)"
             )
+        if flag[1] in common:
+            raise UserError(f"--config.{flag[1]} is given twice")
         common[flag[1]] = flag[2]
     return arguments, common
 
@@ -106,14 +113,27 @@ def _sweep(arguments: argparse.Namespace, common: Mapping[str, str]) -> int:
     if arguments.retry:
         for cell in cells:
             ledger.forget_failure(cell)
+    if arguments.slurm is not None:
+        job = slurm.submit(cells, ledger, arguments.pack, _options(arguments.slurm))
+        print(f"job {job} of Slurm; --status says what became of its cells")
+        return 0
     if arguments.run or arguments.retry or arguments.worker:
         local.run(cells, ledger, slots(arguments.workers), wait=not arguments.worker, show=_print)
         return _report(cells, ledger)
     if not arguments.status:
         _list(cells, ledger, arguments.commands)
     _report(cells, ledger)
-    print(estimate(cells, ledger, len(slots(arguments.workers))))
+    for line in (slurm.queued(ledger), estimate(cells, ledger, len(slots(arguments.workers)))):
+        if line:
+            print(line)
     return 0
+
+
+def _options(words: Sequence[str]) -> dict[str, str]:
+    """``partition=main`` -> {"partition": "main"}. UserError for a word without a value."""
+    if wrong := [word for word in words if "=" not in word]:
+        raise UserError(f"--slurm: {wrong[0]!r} is not KEY=VALUE")
+    return dict(word.split("=", 1) for word in words)
 
 
 def _print(line: str) -> None:

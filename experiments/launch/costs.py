@@ -30,7 +30,8 @@ def estimate(cells: Sequence[Cell], ledger: Ledger, workers: int) -> str:
     if not everything:
         return "no cell has been timed yet: the time left is unknown"
     seconds = sum(statistics.mean(times.get(cell.source, everything)) for cell in unfinished)
+    whole, shared = (tqdm.format_interval(s) for s in (seconds, seconds / workers))
     return (
-        f"{tqdm.format_interval(seconds)} of work left, {tqdm.format_interval(seconds / workers)} "
-        f"with {workers} at a time, by {len(everything)} finished cells on {', '.join(sorted(hosts))}"
+        f"{whole} of work left, {shared} with {workers} at a time, by {len(everything)} finished "
+        f"cells on {', '.join(sorted(hosts))}"
     )
