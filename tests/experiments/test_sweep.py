@@ -1,0 +1,346 @@
+"""Sweeps: cells are runs, each is done once, and whatever ends a process costs one cell."""
+
+import fcntl
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sweep_problem import FILE, get_sweep, runs
+
+from experiments import run, sweep
+from experiments.errors import UserError
+from experiments.launch import Sweep, axis, cells, local, product, slots, summary, zipped
+from experiments.launch.states import Ledger
+from experiments.signals import Interrupted
+from experiments.store import Store
+
+MLP = "configs/ntksap_mlp.py:smoke"
+
+
+def resolved(tmp_path, *fields, **common):
+    return cells.resolve(Sweep(MLP, list(fields)), common, tmp_path)
+
+
+def test_a_cell_is_the_run_of_its_own_command(tmp_path, monkeypatch):
+    (cell,) = cells.resolve(Sweep(MLP, [{"prune.density": 0.2, "train.drops": ("3ep",)}]), {})
+    command = run.cli.parse(list(cell.words[2:]))
+    assert command.workdir == cell.workdir
+    assert Store(tmp_path, command.config).config == Store(tmp_path, cell.config).config
+    (elsewhere,) = resolved(tmp_path, {"prune.density": 0.2, "train.drops": ("3ep",)})
+    assert elsewhere.key == cell.key
+    assert run.cli.parse(list(elsewhere.words[2:])).workdir == tmp_path / cell.key
+
+
+def test_a_label_says_what_differs(tmp_path):
+    grid = product(
+        axis("prune.density", [0.1, 0.2]), axis("seed", [0, 1]), axis("train.momentum", [0])
+    )
+    labels = [(c.label, c.group) for c in resolved(tmp_path, *grid)]
+    assert labels[1] == ("prune.density=0.1 seed=1", "prune.density=0.1")
+    assert resolved(tmp_path, {"seed": 3})[0].label == "seed=3"
+
+
+def test_a_cell_may_have_another_config_file(tmp_path):
+    first, second = resolved(tmp_path, {"seed": 0}, {"config": "configs/snip_resnet20.py:smoke"})
+    assert (first.config.prune.name, second.config.prune.name) == ("ntksap", "snip")
+    assert second.key.startswith("snip_resnet20-smoke/")
+
+
+def test_fields_of_all_cells(tmp_path):
+    cell, _ = resolved(tmp_path, {"seed": 0}, {"seed": 1}, **{"prune.density": "0.3"})
+    assert cell.config.prune.density == 0.3
+    with pytest.raises(UserError, match=r"cell 1 \(seed=0\): --config.seed is set by the sweep"):
+        resolved(tmp_path, {"seed": 0}, seed="1")
+
+
+def test_every_bad_cell_is_a_line_with_its_field(tmp_path, capsys):
+    bad = [{"prune.desity": 0.1}, {"seed": 1}, {"prune.density": 5}, {"train.duration": "2"}]
+    with pytest.raises(UserError) as caught:
+        resolved(tmp_path, *bad)
+    lines = str(caught.value).splitlines()
+    assert [line.partition(" (")[0] for line in lines] == ["cell 1", "cell 3", "cell 4"]
+    for line, field in zip(lines, ("prune.desity", "prune.density", "train.duration"), strict=True):
+        assert f": {field}" in line or f"--config.{field}" in line
+
+
+@pytest.mark.parametrize("other", [{"seed": 0}, {"prune.density": 0.1}])
+def test_two_cells_of_one_run_are_refused(other, tmp_path):
+    with pytest.raises(UserError, match=r"^cell 3 .*: the same run as cell 1, "):
+        resolved(tmp_path, {"seed": 0}, {"seed": 1}, other)
+
+
+def test_axes_that_do_not_fit():
+    assert zipped(axis("a", [1, 2]), axis("b", [3, 4])) == [{"a": 1, "b": 3}, {"a": 2, "b": 4}]
+    with pytest.raises(ValueError, match="two axes set a"):
+        product(axis("a", [1]), axis("a", [2]))
+    with pytest.raises(ValueError, match="longer"):
+        zipped(axis("a", [1]), axis("b", [3, 4]))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 12])
+def test_shards_are_a_partition(count):
+    whole = list(range(10))
+    parts = [cells.shard(whole, i, count) for i in range(1, count + 1)]
+    assert sorted(itertools.chain(*parts)) == whole
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus"), [(2, []), (3, ["0"]), (2, ["0", "1", "2"]), (4, "01")]
+)
+def test_slots_share_the_machine(workers, gpus):
+    shared = slots.slots(workers, list(gpus))
+    assert len(shared) == workers
+    assert {core for slot in shared for core in slot.cores or ()} == set(os.sched_getaffinity(0))
+    devices = [d for s in shared for d in s.environment.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    assert {d for d in devices if d} == set(gpus)
+    fractions = [float(s.environment.get("XLA_PYTHON_CLIENT_MEM_FRACTION", 0)) for s in shared]
+    assert sum(fractions) <= max(1, len(gpus))
+    assert all(fractions) == (workers > len(gpus) > 0)
+
+
+def test_one_slot_is_the_whole_machine():
+    assert slots.slots(None, []) == slots.slots(1, ["0", "1"]) == [slots.Slot(None, {})]
+    assert len(slots.slots(None, ["0", "1"])) == 2
+
+
+FINISH = """
+import json, sys, pathlib
+path, config = pathlib.Path(sys.argv[1]), sys.argv[2]
+path.mkdir(parents=True)
+(path / "config.json").write_text(config)
+(path / "DONE").write_text('{"value": 1.0}')
+"""
+
+
+def acting(cell, code=FINISH):
+    """The cell with a short program instead of its run."""
+    config = json.dumps(Store(cell.workdir, cell.config).config)
+    return cell._replace(words=("-c", code, str(cell.workdir), config))
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return [acting(c) for c in resolved(tmp_path / "runs", {"seed": 0}, {"seed": 1})]
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path / "ledger")
+
+
+def go(some, ledger, *, workers=2, wait=True):
+    lines = []
+    local.run(some, ledger, slots.slots(workers, []), wait=wait, show=lines.append)
+    return lines
+
+
+def states(some, ledger):
+    return [ledger.state(cell)[0] for cell in some]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("raise ValueError('no')", "ValueError: no"),
+        ("import sys; print('error: one line', file=sys.stderr); sys.exit(2)", "error: one line"),
+        ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL (out of memory?)"),
+        ("import sys; print('a\\n'); sys.exit(3)", "a"),
+        ("import sys; sys.exit(3)", "exit status 3"),
+    ],
+)
+def test_a_crash_costs_one_cell_and_is_recorded(pair, ledger, code, error):
+    broken = [acting(pair[0], code), pair[1]]
+    lines = go(broken, ledger)
+    assert states(broken, ledger) == ["failed", "finished"]
+    assert ledger.error(broken[0]) == error
+    assert any(f"failed: {error}" in line for line in lines)
+    assert any(line.startswith("2/2 ") and line.endswith(" 00:00 left") for line in lines)
+    assert go(pair, ledger) == []  # a recorded failure is not run again
+    ledger.forget_failure(pair[0])
+    assert len(go(pair, ledger)) == 1
+    assert states(pair, ledger) == ["finished", "finished"]
+
+
+def test_a_worker_leaves_a_cell_that_is_in_use(pair, ledger):
+    pair[0].workdir.mkdir(parents=True)
+    with open(pair[0].workdir / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert len(go(pair, ledger, wait=False)) == 1
+        assert states(pair, ledger) == ["running", "finished"]
+    assert states(pair, ledger) == ["waiting", "finished"]
+
+
+def test_two_workers_never_take_one_cell(pair, ledger):
+    claim = ledger.claim(pair[0])
+    assert claim is not None
+    assert ledger.claim(pair[0]) is None
+    assert ledger.state(pair[0])[0] == "running"
+    claim.close()
+    assert ledger.state(pair[0])[0] == "waiting"
+
+
+def test_a_run_that_turns_out_to_be_in_use_is_no_failure(pair, ledger, tmp_path):
+    code = f"""
+import pathlib, sys
+once = pathlib.Path({str(tmp_path / "once")!r})
+if not once.exists():
+    once.touch()
+    sys.exit("error: the run is in use by another process; wait for it")
+{FINISH}"""
+    some = [acting(pair[0], code)]
+    go(some, ledger)
+    assert states(some, ledger) == ["finished"]
+
+
+@pytest.mark.parametrize("status", [143, -signal.SIGTERM])
+def test_a_cell_that_was_asked_to_end_ends_the_sweep_and_is_no_failure(pair, ledger, status):
+    end = f"sys.exit({status})" if status > 0 else "os.kill(os.getpid(), 15)"
+    some = [acting(pair[0], f"import os, sys, time; time.sleep(1); {end}"),
+            acting(pair[1], "import time; time.sleep(60)")]  # fmt: skip
+    began = time.monotonic()
+    with pytest.raises(Interrupted) as caught:
+        go(some, ledger)
+    assert caught.value.status == 143
+    assert time.monotonic() - began < 30
+    assert states(some, ledger) == ["waiting", "waiting"]
+
+
+def test_a_damaged_run_is_a_failure_and_not_redone(pair, ledger):
+    pair[0].workdir.mkdir(parents=True)
+    (pair[0].workdir / "config.json").write_text("{}")
+    (pair[0].workdir / "DONE").write_text("{}")
+    go(pair, ledger)
+    assert states(pair, ledger) == ["failed", "finished"]
+    assert "holds another config" in ledger.state(pair[0])[1]
+
+
+def test_the_summary_is_over_seeds(tmp_path):
+    grid = product(axis("prune.density", [0.1, 0.2]), axis("seed", range(3)))
+    some = resolved(tmp_path, *grid)
+    for cell, value in zip(some, (1, 2, 3, 5, 5), strict=False):
+        store = Store(cell.workdir, cell.config)
+        with store.claimed():
+            store.finish({"test/accuracy": value / 10, "nothing": None, "flag": True})
+    first, second = summary.summarise(some)
+    assert (first.label, second.label) == ("prune.density=0.1", "prune.density=0.2")
+    mean, half_width, n = first.intervals["test/accuracy"]
+    assert (mean, n) == (pytest.approx(0.2), 3)
+    assert half_width == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-6)  # t of 2 degrees
+    assert second.intervals == {"test/accuracy": (0.5, 0.0, 2)}
+    assert summary.as_csv([first, second]).splitlines()[2] == "prune.density=0.2,0.5,0.0,2"
+    assert "20.00 ± 24.84" in summary.as_table([first, second]).rows[0]
+
+
+def command(root, *words, preset="pair"):
+    return [f"{FILE}:{preset}", "--root", str(root), *words]
+
+
+def test_two_workers_do_the_runs_of_two_commands(tmp_path, capsys):
+    assert sweep.main(command(tmp_path / "a", "--run", "--workers", "2")) == 0
+    assert "2 cells: 2 finished, 0 running, 0 failed, 0 waiting" in capsys.readouterr().out
+    for cell in cells.resolve(get_sweep(), {}, tmp_path / "b"):
+        assert run.main(list(cell.words[2:])) == 0
+    assert len(runs(tmp_path / "a")) == 2
+    assert runs(tmp_path / "a") == runs(tmp_path / "b")
+    capsys.readouterr()
+    assert sweep.main(command(tmp_path / "a", "--run")) == 0  # nothing is redone
+    assert sweep.main(command(tmp_path / "a", "--status")) == 0
+    assert "nothing is left to run" in capsys.readouterr().out
+    assert sweep.main(command(tmp_path / "a", "--summary", "--csv")) == 0
+    assert ",test/accuracy,test/accuracy/half_width,test/accuracy/n," in capsys.readouterr().out
+
+
+def test_a_failure_is_listed_until_it_is_retried(tmp_path, capsys):
+    shard = ("--shard", "2/2")
+    for verb, is_begun in (("--run", True), ("--run", False), ("--retry", True)):
+        assert sweep.main(command(tmp_path, verb, *shard, preset="broken")) == 1
+        printed = capsys.readouterr().out
+        assert "failed: cell 2 (seed=1" in printed
+        assert "error: prune: " in printed
+        assert "1 cells: 0 finished, 0 running, 1 failed, 0 waiting" in printed
+        assert ("1/1 cell 2 " in printed) == is_begun
+    assert runs(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no_such_sweep"], "no sweep file sweeps/no_such_sweep.py"),
+        (["ntksap_fig1_cifar10:smok"], "there is no preset 'smok'; did you mean 'smoke'?"),
+        (["ntksap_fig1_cifar10:smoke", "--cfg.seed=1"], "there is no --cfg.seed=1"),
+        (["ntksap_fig1_cifar10:smoke", "--config.sed=1"], "did you mean 'seed'?"),
+        (["ntksap_fig1_cifar10:smoke", "--slurm", "main"], "--slurm: 'main' is not KEY=VALUE"),
+    ],
+)
+def test_mistakes_are_one_line(words, message, capsys, tmp_path):
+    assert sweep.main([*words, "--root", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert not list(tmp_path.iterdir())
+
+
+SWEEPS = sorted(p for p in Path("sweeps").glob("*.py") if p.stem != "__init__")
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("preset", ["", ":smoke"])
+def test_the_cells_of_every_sweep(path, preset, tmp_path):
+    assert cells.resolve(cells.load(f"{path}{preset}"), {}, tmp_path)
+
+
+def begun(root, *words, preset):
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.sweep", *command(root, *words, preset=preset)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(condition, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_sigterm_ends_the_sweep_and_its_cells_with_one_line(tmp_path):
+    process = begun(tmp_path, "--run", preset="long")
+    wait_for(lambda: list(tmp_path.rglob("metrics.jsonl")))
+    child = json.loads(next(tmp_path.rglob("env.json")).read_text())["started"]["pid"]
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (143, "interrupted; the same command goes on\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_five_times_has_the_summary_of_a_whole_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    rng, total = random.Random(0), len(get_sweep("sixty").cells)
+    for kill in range(5):
+        process = begun(tmp_path / "killed", "--run", "--workers", "2", preset="sixty")
+        wait_for(lambda k=kill: len(list(tmp_path.rglob("DONE"))) >= k * total // 6, 600)
+        time.sleep(rng.uniform(0, 5))
+        process.kill()
+        process.communicate()
+    process = begun(tmp_path / "killed", "--run", "--workers", "2", preset="sixty")
+    assert process.communicate(timeout=1200)[1] == ""
+    assert process.returncode == 0
+    for cell in cells.resolve(get_sweep("sixty"), {}, tmp_path / "whole"):
+        assert run.main(list(cell.words[2:])) == 0
+    capsys.readouterr()
+    tables = []
+    for name in ("killed", "whole"):
+        assert sweep.main(command(tmp_path / name, "--summary", "--csv", preset="sixty")) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1]
+    assert runs(tmp_path / "killed") == runs(tmp_path / "whole")
