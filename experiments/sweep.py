@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     are finished, 1 otherwise, 2 for a mistake."""
     try:
         with signals.raised():
-            return _sweep(*_parsed(sys.argv[1:] if argv is None else argv))
+            return _sweep(*parse(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parsed(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """The arguments, and the fields of all cells. UserError for a flag that does not exist."""
     arguments, rest = _parser().parse_known_args(argv)
     common = {}

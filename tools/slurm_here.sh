@@ -9,6 +9,10 @@ export SLURM_CONF="$D/slurm.conf" PATH="$PATH:/usr/sbin"
 
 stop() {
   scancel --user="$(id -un)" 2> /dev/null || true
+  for _ in $(seq 150); do  # the tasks end while there is someone to end them
+    [[ -z "$(squeue -h 2> /dev/null)" ]] && break
+    sleep 0.1
+  done
   for name in slurmd slurmctld munged; do
     [[ -f "$D/$name.pid" ]] && kill "$(cat "$D/$name.pid")" 2> /dev/null || true
   done

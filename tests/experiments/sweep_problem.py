@@ -15,13 +15,13 @@ OWN = {"env.json", "timing.jsonl", ".lock"}
 
 
 def get_config(preset: str = "") -> PruneAndTrain:
-    """An MLP of 12 units pruned at random, five steps an epoch; ``long`` has 60 epochs."""
+    """An MLP of 12 units pruned at random, five steps an epoch; ``long`` has 25 epochs."""
     return PruneAndTrain(
         model=ModelConfig("mlp", make_options(MODELS["mlp"], {"widths": (12,)})),
         data=DataConfig("digits"),
         prune=PruneConfig("random", make_options(PRUNERS["random"], {}), density=0.5),
         train=TrainConfig(
-            duration="60ep" if preset == "long" else "1ep", batch_size=280, schedule="constant"
+            duration="25ep" if preset == "long" else "1ep", batch_size=280, schedule="constant"
         ),
     )
 

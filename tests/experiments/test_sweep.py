@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -344,3 +345,12 @@ def test_a_sweep_killed_five_times_has_the_summary_of_a_whole_one(tmp_path, caps
         tables.append(capsys.readouterr().out)
     assert tables[0] == tables[1]
     assert runs(tmp_path / "killed") == runs(tmp_path / "whole")
+
+
+def test_the_commands_of_the_page_are_commands(tmp_path):
+    page = Path("docs/scaling.md").read_text()
+    lines = [x for x in page.splitlines() if x.startswith("python -m experiments.sweep ")]
+    assert len(lines) == 10
+    for line in lines:
+        arguments, common = sweep.parse(shlex.split(line, comments=True)[3:])
+        assert cells.resolve(cells.load(arguments.file), common, tmp_path)
