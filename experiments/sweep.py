@@ -17,6 +17,7 @@ from experiments.launch import cells as grid
 from experiments.launch import local, slurm, summary
 from experiments.launch.cells import Cell
 from experiments.launch.costs import estimate
+from experiments.launch.measuring import measured
 from experiments.launch.slots import slots
 from experiments.launch.states import Ledger
 from experiments.presentation import as_text
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "run all unfinished cells on this machine, and wait for those run elsewhere"),
         ("worker", "run cells that no other process works on until none is left"),
         ("status", "count finished, running, failed and waiting cells; list the failed ones"),
+        ("measure", "time a few steps of every kind of training here: what the cells left take"),
         ("summary", "means of the final numbers over seeds, with Student-t 95 %% half widths"),
     ):
         verbs.add_argument(f"--{name}", action="store_true", help=meaning)
@@ -106,26 +108,37 @@ def _sweep(arguments: argparse.Namespace, common: Mapping[str, str]) -> int:
     all_cells = grid.resolve(grid.load(arguments.file), common, root)
     cells = grid.shard(all_cells, *arguments.shard)
     ledger = Ledger(root / "sweeps" / file_name(arguments.file))
-    if arguments.summary:
-        groups = summary.summarise(cells)
-        print(summary.as_csv(groups) if arguments.csv else as_text(summary.as_table(groups)))
-        return 0
+    says = arguments.status or arguments.summary or arguments.measure
     if arguments.retry:
+        if says:
+            raise UserError("--retry runs cells: it goes with --run, --worker or --slurm, or alone")
         for cell in cells:
             ledger.forget_failure(cell)
     if arguments.slurm is not None:
-        job = slurm.submit(cells, ledger, arguments.pack, _options(arguments.slurm))
-        print(f"job {job} of Slurm; --status says what became of its cells")
-        return 0
-    if arguments.run or arguments.retry or arguments.worker:
-        local.run(cells, ledger, slots(arguments.workers), wait=not arguments.worker, show=_print)
+        return _submit(cells, ledger, arguments.pack, _options(arguments.slurm))
+    machine = slots(arguments.workers)
+    if arguments.run or arguments.worker or arguments.retry:
+        local.run(cells, ledger, machine, wait=not arguments.worker, show=_print)
         return _report(cells, ledger)
-    if not arguments.status:
-        _list(cells, ledger, arguments.commands)
-    _report(cells, ledger)
-    for line in (slurm.queued(ledger), estimate(cells, ledger, len(slots(arguments.workers)))):
-        if line:
+    if arguments.summary:
+        groups = summary.summarise(cells)
+        print(summary.as_csv(groups) if arguments.csv else as_text(summary.as_table(groups)))
+    elif arguments.measure:
+        left = [cell for cell in cells if ledger.state(cell)[0] != "finished"]
+        for line in measured(left, len(machine)):
+            _print(line)
+    else:
+        if not arguments.status:
+            _list(cells, ledger, arguments.commands)
+        _report(cells, ledger)
+        for line in filter(None, (slurm.queued(ledger), estimate(cells, ledger, len(machine)))):
             print(line)
+    return 0
+
+
+def _submit(cells: Sequence[Cell], ledger: Ledger, pack: int, options: Mapping[str, str]) -> int:
+    job = slurm.submit(cells, ledger, pack, options)
+    print(f"job {job} of Slurm; --status says what became of its cells")
     return 0
 
 
@@ -149,11 +162,12 @@ def _list(cells: Sequence[Cell], ledger: Ledger, commands: bool) -> None:
 
 def _report(cells: Sequence[Cell], ledger: Ledger) -> int:
     """Print the counts and the failed cells. Returns 0 if all cells are finished, else 1."""
-    states = {cell: ledger.state(cell) for cell in cells}
-    for cell, (state, error) in states.items():
+    counts: collections.Counter[str] = collections.Counter()
+    for cell in cells:
+        state, error = ledger.state(cell)
+        counts[state] += 1
         if state == "failed":
             print(f"failed: cell {cell.number} ({cell.label}): {error}; log: {ledger.log(cell)}")
-    counts = collections.Counter(state for state, _ in states.values())
     names = ("finished", "running", "failed", "waiting")
     print(f"{len(cells)} cells: " + ", ".join(f"{counts[name]} {name}" for name in names))
     return 0 if counts["finished"] == len(cells) else 1

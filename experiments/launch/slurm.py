@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import io
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from experiments.launch import local
 from experiments.launch.cells import Cell
 from experiments.launch.slots import slots
 from experiments.launch.states import Ledger
+from experiments.signals import Interrupted
 
 TIMEOUTS = 1000
 """How often a task may reach its time limit: a cell may be longer than any limit."""
@@ -30,8 +32,11 @@ class Task(NamedTuple):
     folder: Path
 
     def __call__(self) -> None:
-        """Run the cells that are left."""
-        local.run(self.cells, Ledger(self.folder), slots(None), wait=False, show=_print)
+        """Run the cells that are left. A preemption ends it quietly: Slurm begins it again."""
+        try:
+            local.run(self.cells, Ledger(self.folder), slots(None), wait=False, show=_print)
+        except Interrupted as error:
+            sys.exit(error.status)
 
     def checkpoint(self) -> Any:
         """The same task once more: its cells know where they are."""
