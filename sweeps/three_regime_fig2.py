@@ -3,7 +3,7 @@
 paper     Zhou, Yang, Chang and Mahoney, ICML 2023, arXiv 2305.18383, Fig. 2; the stopping epoch,
           the batch size and SAM's radius as temperature, see configs/three_regime_preresnet20.py
 command   python -m experiments.sweep sweeps/three_regime_fig2.py --config.data.data_dir=DIR --run
-presets   :smoke (two grids of one dense network, under a minute)
+presets   :smoke (two grids of an MLP, one temperature each, under a minute on two cores)
 cost      9 cells. One of the stopping epoch: 1 dense training and 432 retrainings of 160 epochs;
           of the batch size: 6 dense trainings of 62400 iterations, 162 retrainings of 160 epochs;
           of the radius: 8 dense trainings of 160 epochs, 216 retrainings
@@ -24,5 +24,11 @@ def get_sweep(preset: str = "paper") -> Sweep:
     return common.pick(
         preset,
         paper=Sweep(GRIDS, product(grids, networks)),
-        smoke=Sweep(f"{GRIDS}:smoke", axis("seed", range(2))),
+        smoke=smoke(),
     )
+
+
+def smoke() -> Sweep:
+    """Two dense networks, one temperature."""
+    fields = {"dense_seeds": 1, "temperature.values": (2.0,)}
+    return Sweep("configs/three_regime_digits.py:smoke", product([fields], axis("seed", range(2))))
