@@ -106,7 +106,8 @@ def _print_help(config: Experiment, source: str) -> typing.NoReturn:
     Args:
         config: The experiment of {source}.
         workdir: Run directory; by default one under runs/ named by the config.
-        dry_run: Write nothing; print the resolved config and what the kernels will cost.
+        dry_run: Write nothing: print the resolved config and what the kernels will cost, set
+            everything up, and fail where the run would.
         hosts: The processes of one run: auto (those of the Slurm step), one, or
             ADDRESS:PORT,PROCESS,COUNT[,SECONDS to wait]; by default the variable {VARIABLE}.
         tracker: none, tensorboard, or package.module:factory of another (docs/scaling.md).

@@ -1,7 +1,9 @@
 """Run an experiment: ``python -m experiments.run --config configs/ntksap_resnet20.py``."""
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 
 import jax
 from jax.errors import JaxRuntimeError
@@ -46,7 +48,7 @@ def _run(command: cli.Command, processes: hosts.Hosts | None) -> int:
         print(f"{json.dumps(to_dict(config), indent=1)}\n{command.workdir}")
         for line in protocol.costs(config) if protocol.costs else ():
             print(line)
-        return 0
+        return _rehearse(command)
     with hosts.joined(processes, command.workdir) as workdir:
         tracker = trackers.make(command.tracker) if jax.process_index() == 0 else None
         store = Store(workdir, config, tracker)
@@ -55,6 +57,30 @@ def _run(command: cli.Command, processes: hosts.Hosts | None) -> int:
             return 0
         protocol.run(config, store)
     return 0
+
+
+def _rehearse(command: cli.Command) -> int:
+    """Fail where the run would before it writes, and write nothing."""
+    store = _Rehearsal(command.workdir, command.config)
+    if store.done is not None:
+        print(f"finished: {store.done}")
+        return 0
+    with contextlib.suppress(_RehearsedError):
+        PROTOCOLS[command.config.protocol].run(command.config, store)
+    return 0
+
+
+class _RehearsedError(Exception):
+    """All that comes before the work has passed."""
+
+
+class _Rehearsal(Store):
+    """A store that is never written: a run claims it when everything is set up, and ends there."""
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        raise _RehearsedError
+        yield
 
 
 def _fail(line: str, status: int, processes: hosts.Hosts | None) -> int:

@@ -47,7 +47,7 @@ def call(source: str, kind: str) -> Any:
         path = Path(f"{kind}s") / f"{file}.py"
         file = str(path)
     if not path.is_file():
-        siblings = path.parent.glob("*.py") if path.parent.is_dir() else []
+        siblings = path.parent.glob("[!_]*.py") if path.parent.is_dir() else []
         raise UserError(f"no {kind} file {file}{nearest(file, [str(p) for p in siblings])}")
     spec = importlib.util.spec_from_file_location(f"{kind}_{path.stem}", path)
     if spec is None or spec.loader is None:

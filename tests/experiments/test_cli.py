@@ -1,6 +1,7 @@
 """The command line: overrides, presets, and one line for every mistake."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,33 @@ def test_options_of_another_factory_are_refused():
         PruneConfig("snip", make_options(PRUNERS["grasp"], {}))
     with pytest.raises(ValueError, match="snip has no option 'temperature'"):
         make_options(PRUNERS["snip"], {"temperature": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["configs/ntksap_resnet20.py"], "error: data: cifar10 is not prepared"),
+        (["configs/snip_resnet20.py:smoke", "--config.prune.density=1e-9"], "keeps none of the"),
+        (["configs/snip_resnet20.py:smoke", "--config.train.num_devices=4096"], "train"),
+        (["configs/imc_lenet_digits.py:smoke", "--config.densities=1e-9"], "keeps none of the"),
+        (["configs/lottery_lenet_digits.py:smoke", "--config.levels=90"], "level"),
+    ],
+)
+def test_a_dry_run_fails_as_the_run_does(words, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
+    where = ["--workdir", str(tmp_path / "run")]
+    assert run.main(["--config", *words, *where, "--dry_run"]) == 2
+    dry = capsys.readouterr().err
+    assert line in dry
+    assert dry.count("\n") == 1
+    assert run.main(["--config", *words, *where]) == 2
+    assert capsys.readouterr().err == dry
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_of_another_config_in_a_directory_is_refused(tmp_path, capsys):
+    words = ["--config", "configs/random_pruning_theory.py:smoke", "--workdir", str(tmp_path)]
+    config = cli.parse(words).config
+    (tmp_path / "config.json").write_text(json.dumps({**loading.to_dict(config), "seed": 7}))
+    assert run.main([*words, "--dry_run"]) == 2
+    assert "holds another config (seed: 7 there, 0 now)" in capsys.readouterr().err
