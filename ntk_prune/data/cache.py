@@ -16,6 +16,8 @@ Listing = list[tuple[str, int, int]]
 """``(path relative to the root, bytes, modification time in ns)`` of every source file."""
 
 PREFIX = "ntk_prune-"
+DECODING = 2
+"""Changes when the same files are decoded to other numbers: older caches are not taken then."""
 
 
 def cached(
@@ -31,7 +33,7 @@ def cached(
     cache folder. A cache that cannot be written costs a warning, never the data.
     """
     path = cache_path(root, image_size, cache_dir)
-    key = hashlib.sha256(json.dumps([image_size, listing]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([DECODING, image_size, listing]).encode()).hexdigest()
     arrays = _read(path, key)
     if arrays is None:
         arrays = build()

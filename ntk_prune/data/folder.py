@@ -1,24 +1,20 @@
-"""Any image folder ``train/<class>/*``, ``test/<class>/*`` of JPEG or PNG files."""
+"""Any image folder ``train/<class>/*``, ``test/<class>/*`` of the formats in ``images``."""
 
-import io
 import os
 import re
-import zipfile
-import zlib
+import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ntk_prune.data.cache import Arrays, Listing, cached
 from ntk_prune.data.dataset import Dataset, check_image_size, from_arrays
+from ntk_prune.data.images import SUFFIXES, Root, is_image, read_rgb
 
 SPLITS = ("train", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png")
-Root = Path | zipfile.Path
-"""A folder, or a folder within a .zip file."""
 
 
 def load(
@@ -30,8 +26,10 @@ def load(
 ) -> Dataset:
     """Decode the folder once and keep the arrays in an .npz (see ``cache.cached``).
 
-    Classes are sorted by name, files naturally (``2.png`` before ``10.png``). ``image_size``
-    squeezes every image to a square, bilinear; None needs images of one size.
+    Classes are sorted by name, files naturally (``2.png`` before ``10.png``), those in folders
+    below a class among them. Transparent parts are white, orientation tags are followed; files that
+    are no images are skipped with a warning. ``image_size`` squeezes every image to a square,
+    bilinear; None needs images of one size.
 
     Raises FileNotFoundError, NotADirectoryError or ValueError, in one line, for a folder that is
     missing, empty, of different classes in train and test, of mixed sizes, or holds a file that
@@ -79,16 +77,30 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _images(root: Path, split: str, class_name: str) -> list[str]:
-    """The image files of one class, in natural order."""
-    names = [e.name for e in os.scandir(root / split / class_name) if is_image(e.name)]
+    """The image files of one class, at any depth, in natural order."""
+    folder = root / split / class_name
+    visible = [
+        Path(parent, name).relative_to(folder).as_posix()
+        for parent, below, names in os.walk(folder)
+        if not _hide(below)
+        for name in names
+        if not name.startswith(".")
+    ]
+    names = [name for name in visible if is_image(name.rpartition("/")[2])]
     if not names:
-        raise ValueError(f"no images ({', '.join(SUFFIXES)}) in {root / split / class_name}")
+        raise ValueError(f"no images ({', '.join(SUFFIXES)}) in {folder}")
+    if skipped := sorted(set(visible).difference(names)):
+        warnings.warn(
+            f"{len(skipped)} files in {folder} are no images and are skipped: {skipped[0]}"
+            + (", ..." if len(skipped) > 1 else ""),
+            stacklevel=2,
+        )
     return [f"{split}/{class_name}/{name}" for name in sorted(names, key=natural)]
 
 
-def is_image(name: str) -> bool:
-    """Whether a file of this name is taken for an image."""
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+def _hide(folders: list[str]) -> None:
+    """Have ``os.walk`` leave out hidden folders."""
+    folders[:] = [name for name in folders if not name.startswith(".")]
 
 
 def stamps(root: Path, paths: Iterable[str]) -> Listing:
@@ -145,28 +157,7 @@ def _size(image: np.ndarray) -> str:
 
 def decode_one(path: Root, image_size: int | None) -> np.ndarray:
     """One file as ``uint8 [H, W, 3]``; ValueError, naming it, where that is impossible."""
-    image = read_rgb(path)
+    image = read_rgb(path, upright=True)
     if image_size is not None and image.size != (image_size, image_size):
         image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
     return np.asarray(image)
-
-
-def read_rgb(path: Root) -> Image.Image:
-    """The image in one file; ValueError, naming it, where that is impossible."""
-    try:
-        return rgb(path.read_bytes())
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"cannot decode image {path}: {error}") from error
-
-
-def rgb(encoded: bytes) -> Image.Image:
-    """An encoded image in red, green and blue; OSError or ValueError where that is impossible."""
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            if image.mode.startswith(("I", "F")):  # Pillow would clip 16 bits to 8
-                raise ValueError(f"mode {image.mode} has more than 8 bits a channel")
-            return image.convert("RGB")
-    except UnidentifiedImageError:  # whose words are an address in memory
-        raise ValueError(f"{len(encoded)} bytes that are no image of a known format") from None
-    except (SyntaxError, Image.DecompressionBombError) as error:  # what Pillow says of broken PNGs
-        raise ValueError(str(error)) from error

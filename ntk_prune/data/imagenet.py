@@ -11,6 +11,7 @@ from PIL import Image
 
 from ntk_prune.data import folder, tfds, transforms
 from ntk_prune.data.dataset import check_image_size
+from ntk_prune.data.images import read_rgb, rgb
 from ntk_prune.data.stream import Example, Rng, Source, Stream
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -91,7 +92,7 @@ def _records(builder: Any, split: str) -> Sequence[dict]:
 
 def _record(record: dict) -> Example:
     try:
-        return folder.rgb(record["image"]), record["label"]
+        return rgb(record["image"]), record["label"]
     except (OSError, ValueError) as error:
         file = record["file_name"].decode()
         raise ValueError(f"cannot decode image {file} of imagenet2012: {error}") from error
@@ -113,7 +114,7 @@ def from_folder(data_dir: str | os.PathLike | None) -> Contents:
 
 def _file(root: Path, item: tuple[str, int]) -> Example:
     path, label = item
-    return folder.read_rgb(root / path), label
+    return read_rgb(root / path), label
 
 
 READERS: dict[str, Callable[[str | os.PathLike | None], Contents]] = {

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ntk_prune.data import digits, folder, transforms
+from ntk_prune.data import digits, transforms
 from ntk_prune.data.dataset import channel_statistics, check_image_size
 from ntk_prune.data.imagenet import MEAN, STD
+from ntk_prune.data.images import FORMATS, read_rgb
 from ntk_prune.data.stream import Example, Rng, Source, Stream
 
 VOC_CLASSES = (
@@ -75,7 +76,7 @@ def _voc_names(root: Path, split: str) -> list[str]:
 
 
 def _load_voc(root: Path, name: str) -> Example:
-    image = folder.read_rgb(root / "JPEGImages" / f"{name}.jpg")
+    image = read_rgb(root / "JPEGImages" / f"{name}.jpg")
     path = root / "SegmentationClass" / f"{name}.png"
     mask = _read_mask(path, len(VOC_CLASSES))
     if mask.size != image.size:
@@ -86,7 +87,7 @@ def _load_voc(root: Path, name: str) -> Example:
 def _read_mask(path: Path, num_classes: int) -> Image.Image:
     """The palette's indices, not its colours, as an image of grey levels."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             mode, indices = image.mode, np.array(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"cannot decode mask {path}: {error}") from error

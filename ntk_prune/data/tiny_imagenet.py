@@ -11,7 +11,8 @@ import numpy as np
 
 from ntk_prune.data.cache import Listing, cached
 from ntk_prune.data.dataset import Dataset, check_image_size, from_arrays
-from ntk_prune.data.folder import Root, class_numbers, decode, is_image, natural, stamps
+from ntk_prune.data.folder import class_numbers, decode, natural, stamps
+from ntk_prune.data.images import Root, is_image
 
 FOLDER = "tiny-imagenet-200"
 LAYOUT = (

@@ -1,5 +1,6 @@
 """Image folders: what is decoded, in which order, what is refused, and what the cache may serve."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -48,12 +49,22 @@ def test_classes_sorted_files_in_natural_order(root):
 def test_order_does_not_come_from_the_file_system(root, monkeypatch):
     expected = load(root)
     scandir = os.scandir
+
+    class Sorted(contextlib.nullcontext):
+        def __init__(self, path, reverse):
+            self.entries = iter(sorted(scandir(path), key=lambda e: e.name, reverse=reverse))
+
+        def __iter__(self):
+            return self.entries
+
+        def __next__(self):
+            return next(self.entries)
+
+        def __enter__(self):
+            return self
+
     for reverse in (False, True):
-        monkeypatch.setattr(
-            os,
-            "scandir",
-            lambda p, r=reverse: sorted(scandir(p), key=lambda e: e.name, reverse=r),
-        )
+        monkeypatch.setattr(os, "scandir", lambda p, r=reverse: Sorted(p, r))
         loaded = load(root, cache_dir=root.parent / f"cache{reverse}")
         assert loaded.classes == expected.classes
         np.testing.assert_array_equal(loaded.x_train, expected.x_train)
@@ -74,7 +85,20 @@ def test_other_files_and_hidden_folders_are_passed_over(root):
     (root / "train" / "ant" / "Thumbs.db").write_text("x")
     (root / "train" / "ant" / ".hidden.png").write_text("x")
     (root / "train" / ".git").mkdir()
-    assert len(load(root).x_train) == 6
+    (root / "train" / "cat" / ".cache").mkdir()
+    picture(root / "train" / "cat" / ".cache" / "3.png")
+    with pytest.warns(UserWarning, match=r"1 files in .*ant are no images .*: Thumbs.db$"):
+        assert len(load(root).x_train) == 6
+
+
+def test_images_in_folders_below_a_class_and_of_other_formats_are_taken(root):
+    below = root / "train" / "cat" / "session_2"
+    below.mkdir()
+    for name in ("a.bmp", "b.webp", "c.tif", "d.TIFF"):
+        picture(below / name, colour=77)
+    loaded = load(root)
+    assert loaded.y_train.tolist() == [0] * 3 + [1] * 7
+    assert (loaded.x_train[-4:] == 77).all()
 
 
 def test_more_files_than_one_block_keep_their_order(tmp_path):
