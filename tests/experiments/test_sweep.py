@@ -15,7 +15,9 @@ from sweep_problem import FILE, get_sweep, runs
 
 from experiments import run, sweep
 from experiments.errors import UserError
-from experiments.launch import Sweep, axis, cells, product, summary, zipped
+from experiments.launch import Sweep, axis, cells, measuring, product, summary, zipped
+from experiments.launch.costs import estimate
+from experiments.launch.states import Ledger
 from experiments.store import Store
 
 MLP = "configs/ntksap_mlp.py:smoke"
@@ -144,6 +146,7 @@ def test_a_failure_is_listed_until_it_is_retried(tmp_path, capsys):
         (["ntksap_fig1_cifar10:smok"], "there is no preset 'smok'; did you mean 'smoke'?"),
         (["ntksap_fig1_cifar10:smoke", "--cfg.seed=1"], "there is no --cfg.seed=1"),
         (["ntksap_fig1_cifar10:smoke", "--config.sed=1"], "did you mean 'seed'?"),
+        (["ntksap_fig1_cifar10:smoke", "--retry", "--status"], "--retry runs cells"),
         (["ntksap_fig1_cifar10:smoke", "--slurm", "main"], "--slurm: 'main' is not KEY=VALUE"),
     ],
 )
@@ -213,10 +216,38 @@ def test_a_sweep_killed_five_times_has_the_summary_of_a_whole_one(tmp_path, caps
     assert runs(tmp_path / "killed") == runs(tmp_path / "whole")
 
 
+def test_the_time_left_is_that_of_finished_cells_with_the_same_config_file(tmp_path):
+    some = resolved(tmp_path, {"seed": 0}, {"seed": 1}, {"seed": 2},
+                    {"config": "configs/snip_resnet20.py:smoke"})  # fmt: skip
+    ledger = Ledger(tmp_path / "ledger")
+    assert "no cell has been timed" in estimate(some, ledger, 2)
+    store = Store(some[0].workdir, some[0].config)
+    with store.claimed():
+        store.finish({})
+    ledger.write(some[0], 60)
+    assert estimate(some, ledger, 2).startswith("03:00 of work left, 01:30 with 2 at a time, by 1 ")
+
+
+def test_measured_steps_and_what_has_none(monkeypatch, tmp_path):
+    some = cells.resolve(get_sweep(), {"train.duration": "7ep"}, tmp_path)
+    several = cells.resolve(Sweep("three_regime_digits:smoke", [{"seed": 0}]), {}, tmp_path)
+    monkeypatch.setattr(measuring, "_images_per_second", lambda recipe, seed: 280.0)
+    first, second, total = measuring.measured([*some, *several], 2)
+    assert first == f"2 cells of {FILE}: 280 images/s, 01:10 of training"  # 2 x 7 x 5 steps
+    assert second.endswith("not measured, three_regime has several trainings")
+    assert total.startswith("01:10 of training in all, 00:35 with 2 at a time, by 10 steps on cpu")
+
+
+def test_steps_are_measured_here(capsys, tmp_path):
+    assert sweep.main(command(tmp_path, "--measure")) == 0
+    assert " images/s, " in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_commands_of_the_page_are_commands(tmp_path):
     page = Path("docs/scaling.md").read_text()
     lines = [x for x in page.splitlines() if x.startswith("python -m experiments.sweep ")]
     assert len(lines) == 10
-    for line in lines:
-        arguments, common = sweep.parse(shlex.split(line, comments=True)[3:])
-        assert cells.resolve(cells.load(arguments.file), common, tmp_path)
+    parsed = [sweep.parse(shlex.split(line, comments=True)[3:]) for line in lines]
+    for file, fields in {(arguments.file, tuple(common.items())) for arguments, common in parsed}:
+        assert cells.resolve(cells.load(file), dict(fields), tmp_path)
