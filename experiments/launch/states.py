@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from experiments.errors import UserError
+from experiments.errors import UserError, user_errors
 from experiments.launch.cells import Cell
 from experiments.store import Store
 from ntk_prune import checkpoint
@@ -65,17 +65,18 @@ class Ledger:
 
     def claim(self, cell: Cell) -> IO[str] | None:
         """An open file that keeps other workers from the cell as long as a process has it open;
-        None if one has, or if the run itself is in use."""
+        None if one has, or if the run itself is in use. UserError where it cannot be locked."""
         if is_locked(cell.workdir / ".lock"):
             return None
         path = self._claim_path(cell)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w")  # noqa: SIM115 (the caller closes it)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            return None
+        with user_errors(f"{path} cannot be locked"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, "w")  # noqa: SIM115 (the caller closes it)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                return None
         return file
 
     def _claim_path(self, cell: Cell) -> Path:
@@ -111,8 +112,10 @@ def is_locked(path: Path) -> bool:
             return False
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             return True
+        except OSError:  # no locks on this file system
+            return False
         return False
 
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from experiments.errors import UserError
 from experiments.launch import Sweep, cells, local, slots
 from experiments.launch.states import Ledger
 from experiments.signals import Interrupted
@@ -112,6 +113,12 @@ def test_two_workers_never_take_one_cell(pair, ledger):
     assert ledger.state(pair[0])[0] == "running"
     claim.close()
     assert ledger.state(pair[0])[0] == "waiting"
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(pair, ledger):
+    ledger.folder.write_text("a file")
+    with pytest.raises(UserError, match=r"cannot be locked: .*Not a directory"):
+        ledger.claim(pair[0])
 
 
 def test_a_run_that_turns_out_to_be_in_use_is_no_failure(pair, ledger, tmp_path):
