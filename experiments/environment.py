@@ -30,8 +30,12 @@ _JOB_VARIABLES = (
 def this_process() -> dict[str, Any]:
     """Which process this is: host, number, first use, and the job of a cluster."""
     jobs = {name: os.environ[name] for name in _JOB_VARIABLES if name in os.environ}
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"host": platform.node(), "pid": os.getpid(), "time": now, "job": jobs}
+    return {"host": platform.node(), "pid": os.getpid(), "time": now(), "job": jobs}
+
+
+def now() -> str:
+    """The date and time of this second, in UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def environment() -> dict[str, Any]:

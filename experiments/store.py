@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from experiments.config import Experiment, to_dict
-from experiments.environment import environment, this_process
+from experiments.environment import environment, now, this_process
 from experiments.errors import UserError
 from experiments.trackers import Tracker, following
 from ntk_prune import checkpoint
@@ -234,11 +234,17 @@ class Store:
                     os.fsync(stream.fileno())
 
     def finish(self, numbers: dict[str, Any]) -> None:
-        """Write the sizes of the results as ``files.json``, then ``DONE``: the run is complete."""
+        """Write the sizes of the results as ``files.json``, then ``DONE``: the run is complete.
+
+        ``env.json``, where there is one, tells when and by which process.
+        """
         self.sync_logs()
         sizes = {path.name: path.stat().st_size for path in sorted(self.path.iterdir())
                  if path.suffix in RESULTS and path.name not in NOT_RESULTS}  # fmt: skip
         self.write_json("files.json", sizes)
+        if self.has("env.json"):
+            finished = {**this_process(), "time": now()}
+            self.write_json("env.json", {**self.read_json("env.json"), "finished": finished})
         self.write_json("DONE", numbers)
 
 

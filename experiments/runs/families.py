@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.runs.reading import Run
+from experiments.runs.walking import natural
 
 
 def in_families(runs: Sequence[Run]) -> list[Run]:
-    """The runs in the order of their paths, but every run right after its parent."""
+    """The runs in the natural order of their paths, but every run right after its parent."""
     by_path = {run.path.resolve(): run for run in runs}
 
-    def place(run: Run) -> tuple[str, int, str]:
+    def place(run: Run) -> tuple[Any, int, Any]:
         generations = list(ancestors(run, by_path))
-        return str(generations[-1].path.resolve()), len(generations), str(run.path)
+        return natural(generations[-1].path.resolve()), len(generations), natural(run.path)
 
     return sorted(runs, key=place)
 

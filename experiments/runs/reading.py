@@ -1,9 +1,10 @@
 """Reading run directories. A run directory is a directory that holds ``config.json``."""
 
 import dataclasses
+import functools
 import json
-import os
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.errors import UserError
+from experiments.runs.walking import run_paths
 from ntk_prune.checkpoint import load_tree
 
 Frame = Any
@@ -24,20 +26,45 @@ _SPECTRUM = ("eigenvalues_dense", "eigenvalues_pruned")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """What one run directory holds.
+    """What one run directory holds; ``done`` is None while the run is unfinished.
 
-    ``metrics`` and ``timing`` have the columns step, epoch, name, value; ``done`` is None while the
-    run is unfinished; ``spectrum`` holds ``eigenvalues_dense [m]`` and ``eigenvalues_pruned [m]``.
+    All but the config and the final numbers is read when it is asked for: UserError names a damaged
+    file and line then.
     """
 
     path: Path
     config: dict[str, Any]
-    metrics: Frame
-    timing: Frame
-    pruning: dict[str, Any] | None
-    spectrum: dict[str, np.ndarray] | None
-    env: dict[str, Any]
     done: dict[str, Any] | None
+
+    @functools.cached_property
+    def metrics(self) -> Frame:
+        """What was logged, with the columns step, epoch, name, value."""
+        return _read_records(self.path / "metrics.jsonl", self.finished)
+
+    @functools.cached_property
+    def timing(self) -> Frame:
+        """Seconds and images per second, with the columns of ``metrics``."""
+        return _read_records(self.path / "timing.jsonl", self.finished)
+
+    @functools.cached_property
+    def pruning(self) -> dict[str, Any] | None:
+        """What every layer keeps; None where nothing was pruned."""
+        return _read_pruning(self.path / "pruning.json")
+
+    @property
+    def spectrum(self) -> dict[str, np.ndarray] | None:
+        """``eigenvalues_dense [m]`` and ``eigenvalues_pruned [m]``, read again at every use."""
+        return _read_spectrum(self.path / "spectrum.safetensors")
+
+    @property
+    def has_spectrum(self) -> bool:
+        """Whether there is a spectrum, which is not read for that."""
+        return (self.path / "spectrum.safetensors").exists()
+
+    @functools.cached_property
+    def env(self) -> dict[str, Any]:
+        """Where and with what the run was made."""
+        return read_json(self.path / "env.json") or {}
 
     @property
     def seed(self) -> int:
@@ -52,10 +79,7 @@ class Run:
     @property
     def hardware(self) -> str:
         """Its devices: ``4 x NVIDIA H100``, or the processor with its cores."""
-        devices = self.env.get("devices") or []
-        if self.env.get("backend", "cpu") == "cpu":
-            return f"{self.env.get('processor') or 'CPU'}, {self.env.get('cpu_count', '?')} cores"
-        return ", ".join(f"{devices.count(kind)} x {kind}" for kind in dict.fromkeys(devices))
+        return hardware_of(self.env)
 
     @property
     def finished(self) -> bool:
@@ -64,49 +88,34 @@ class Run:
 
     def last(self, name: str) -> float:
         """The last value of a metric or timing; nan if it was never written."""
-        records = pd.concat([self.metrics, self.timing])
-        values = records.loc[records["name"] == name, "value"]
-        return float(values.iloc[-1]) if len(values) else float("nan")
+        return self._ends.get(name, float("nan"))
+
+    @functools.cached_property
+    def _ends(self) -> dict[str, float]:
+        frames = self.metrics, self.timing
+        return {n: v for f in frames for n, v in zip(f["name"], f["value"], strict=True)}
+
+
+def hardware_of(env: Mapping[str, Any]) -> str:
+    """The devices of an ``env.json``."""
+    devices = env.get("devices") or []
+    if env.get("backend", "cpu") == "cpu":
+        return f"{env.get('processor') or 'CPU'}, {env.get('cpu_count', '?')} cores"
+    return ", ".join(f"{devices.count(kind)} x {kind}" for kind in dict.fromkeys(devices))
 
 
 def find(directories: Iterable[Path]) -> list[Run]:
-    """All runs at or below ``directories``, each once, in the order of their paths.
+    """All runs at or below ``directories``, each once, in the natural order of their paths.
 
-    Raises UserError when a directory does not exist, holds no run, or a file of a run is damaged.
+    Raises UserError when a directory does not exist, holds no run, or a config is damaged.
     """
-    paths: dict[Path, Path] = {}
-    for directory in directories:
-        if not directory.is_dir():
-            raise UserError(
-                f"{directory} is not a directory; give run directories or their parents"
-            )
-        below = sorted(_run_paths(directory))
-        if not below:
-            raise UserError(f"no runs in {directory}: no config.json in it or below it")
-        paths.update({path.resolve(): path for path in below})
-    return [read(path) for path in paths.values()]
-
-
-def _run_paths(directory: Path) -> Iterator[Path]:
-    for root, below, files in os.walk(directory):
-        below[:] = [name for name in below if name != "checkpoints" and not name.startswith(".")]
-        if "config.json" in files:
-            yield Path(root)
+    return [read(path) for path in run_paths(directories)]
 
 
 def read(path: Path) -> Run:
     """The run in ``path``; only its config must exist. UserError names a damaged file and line."""
-    done = read_json(path / "DONE")
-    return Run(
-        path=path,
-        config=read_json(path / "config.json") or {},
-        metrics=_read_records(path / "metrics.jsonl", done is not None),
-        timing=_read_records(path / "timing.jsonl", done is not None),
-        pruning=_read_pruning(path / "pruning.json"),
-        spectrum=_read_spectrum(path / "spectrum.safetensors"),
-        env=read_json(path / "env.json") or {},
-        done=done,
-    )
+    config = read_json(path / "config.json") or {}
+    return Run(path=path, config=config, done=read_json(path / "DONE"))
 
 
 def _read_text(file: Path) -> str:
@@ -134,6 +143,7 @@ def _require(value: dict, keys: tuple[str, ...], where: str) -> None:
 
 
 def read_json(file: Path) -> dict[str, Any] | None:
+    """The object in a JSON file, or None where there is no file. UserError if it is damaged."""
     return _parse(_read_text(file), file) if file.exists() else None
 
 
@@ -144,8 +154,10 @@ def _read_records(file: Path, finished: bool) -> Frame:
         lines.pop()
     records = []
     for number, line in enumerate(lines, start=1):
-        records.append(_parse(line, file, number))
-        _require(records[-1], _RECORD, f"{file}, line {number}")
+        record = _parse(line, file, number)
+        _require(record, _RECORD, f"{file}, line {number}")
+        # One text for all records of a name: thousands of runs repeat a dozen names.
+        records.append(record | {"name": sys.intern(str(record["name"]))})
     frame = pd.DataFrame(records, columns=pd.Index(_RECORD))
     return frame.astype({"step": int, "epoch": float, "name": str, "value": float})
 

@@ -30,7 +30,7 @@ def draw(path: Path) -> None:
     runs = [read(path)]
     save(learning_curves(runs), path / "learning_curves")
     save(layer_density(runs), path / "layer_density")
-    if runs[0].spectrum is not None:
+    if runs[0].has_spectrum:
         save(spectrum(runs), path / "spectrum")
 
 
@@ -136,7 +136,7 @@ def spectrum(runs: Sequence[Run]) -> "Figure":
     The legend gives the mean over seeds of the trace and of the condition number, the largest by
     the smallest positive eigenvalue.
     """
-    with_spectrum = [run for run in runs if run.spectrum is not None]
+    with_spectrum = [run for run in runs if run.has_spectrum]
     frame = tables.labels(with_spectrum).assign(run=with_spectrum)
     panels.require(frame, "a spectrum")
     groups = levels(frame)

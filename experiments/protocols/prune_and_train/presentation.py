@@ -124,7 +124,7 @@ def _drawable(runs: Sequence[Run]) -> Iterator[Callable[[Sequence[Run]], "Figure
     """The figures of one network that these runs have data for."""
     if any(run.pruning and tables.target_density(run) < 1 for run in runs):
         yield layer_density
-    if any(run.spectrum for run in runs):
+    if any(run.has_spectrum for run in runs):
         yield spectrum
     if len(tables.curves(runs)):
         yield learning_curves
