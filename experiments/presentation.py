@@ -75,7 +75,7 @@ class Presentation:
 
 
 def as_text(table: Table) -> str:
-    """A table in columns of one width."""
+    """A table for a terminal, in columns of one width."""
     lines = [list(table.heads), *(list(row) for row in table.rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.heads))]
     aligned = [
@@ -85,7 +85,7 @@ def as_text(table: Table) -> str:
         ).rstrip()
         for line in lines
     ]
-    return "\n".join([*(line for line in (table.title, table.note) if line), *aligned])
+    return "\n".join([*(text for text in (table.title, table.note) if text), *aligned])
 
 
 def per_cent(share: float | None) -> str:

@@ -39,13 +39,13 @@ ALLOWED = {
 }
 # Each module or package of experiments may import the ones before it.
 EXPERIMENTS = ("errors", "signals", "lifeline", "hosts", "logs", "trackers", "presentation",
-               "plotting", "references", "runs", "config", "environment", "store", "stages",
+               "plotting", "references", "config", "runs", "environment", "store", "stages",
                "metrics", "factories", "driver", "pruning", "observers", "comparison", "trained",
-               "protocols", "report", "launch", "cli", "run", "measure", "regimes",
-               "sweep")  # fmt: skip
+               "protocols", "report", "launch", "cli", "run", "measure", "regimes", "results",
+               "check", "sweep")  # fmt: skip
 # What goes on from another workflow imports that one; no workflow imports any other.
 PARENTS = {"transfer": "prune_and_train", "segmentation": "prune_and_train"}
-COMMAND_LINES = {"run", "measure", "regimes", "sweep", "report.__main__"}
+COMMAND_LINES = {"run", "measure", "regimes", "results", "check", "sweep", "report.__main__"}
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}
 HEAVY = {"tensorflow", "tensorflow_datasets", "neural_tangents", "matplotlib", "pandas", "torch",
          "sklearn", "orbax", "grain"}  # fmt: skip

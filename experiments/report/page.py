@@ -17,6 +17,7 @@ from experiments.presentation import NamedFigure, Presentation, Section, Table
 from experiments.protocols import PROTOCOLS
 from experiments.references import Reference
 from experiments.report import html_tables
+from experiments.report.placing import PAGE, placed
 from experiments.runs import Run, in_families
 
 
@@ -40,26 +41,29 @@ class Other:
 
 
 def write(runs: Sequence[Run], out: Path, published: Sequence[Reference] = ()) -> Path:
-    """Write ``out/index.html`` and the figures; returns the page.
+    """Write ``out/index.html`` and the figures, all or nothing; returns the page.
 
     ``published`` curves are laid under the accuracies. Raises OSError; UserError when a published
-    curve fits none of the runs.
+    curve fits none of the runs, or ``out`` holds what no report wrote.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    with placed(out) as folder:
+        (folder / PAGE).write_text(_html(runs, folder, published), encoding="utf-8")
+    return out / PAGE
+
+
+def _html(runs: Sequence[Run], folder: Path, published: Sequence[Reference]) -> str:
+    """The page; its figures are written into ``folder``."""
     presentations = present(runs, published)
     others = [_other(run) for run in in_families(_by_themselves(runs, presentations))]
-    html = _template().render(
+    return _template().render(
         counts=_counts([p for p, _ in presentations], len(others)),
         results=[section for p, _ in presentations for section in p.results],
-        pictures=[_picture(figure, out) for p, _ in presentations for figure in p.figures],
+        pictures=[_picture(figure, folder) for p, _ in presentations for figure in p.figures],
         published=_published(published),
         others=others,
         details=[section for p, _ in presentations for section in p.details],
         environments=html_tables.environments(runs),
     )
-    page = out / "index.html"
-    page.write_text(html, encoding="utf-8")
-    return page
 
 
 def present(

@@ -1,4 +1,4 @@
-"""One row per run: its config, its final numbers, its hardware. An index makes the second time fast.
+"""One row per run: its config, its final numbers, its hardware; fast the second time by an index.
 
 The index lies beside the runs, in ``.results_index.json`` of the directory that was asked for. It
 is never the truth: a run whose files have changed since is read again, a run that is gone has no

@@ -6,6 +6,19 @@ from typing import Any
 
 from experiments.runs.reading import Run
 
+IMMATERIAL = (
+    "seed",
+    "pictures",
+    "data.cache_dir",
+    "data.num_workers",
+    "train.parallel",
+    "train.num_devices",
+    "train.steps_per_call",
+    "train.eval_batch_size",
+    "train.checkpoint_every",
+)
+"""Fields that may differ between replicates: none of them changes what is computed."""
+
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts as dotted names; lists become tuples so that values can be compared.
@@ -30,6 +43,13 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     names = dict.fromkeys(name for config in configs for name in config)
     return [n for n in names if len({json.dumps(c.get(n), default=str) for c in configs}) > 1]
+
+
+def material(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A flat config without what may differ between replicates, as it changes no number."""
+    own_images = str(settings.get("data.name")).endswith("folder")
+    immaterial = {*IMMATERIAL, *["data.data_dir"] * (not own_images)}
+    return {name: value for name, value in settings.items() if name not in immaterial}
 
 
 def data_label(run: Run) -> str:

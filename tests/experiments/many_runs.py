@@ -1,6 +1,6 @@
 """Thousands of small runs, made from one finished run; as a command, to measure the report.
 
-    python tests/experiments/many_runs.py RUN INTO 2000
+python tests/experiments/many_runs.py RUN INTO 2000
 """
 
 import json

@@ -64,7 +64,30 @@ def test_drops_the_torn_last_line_of_an_unfinished_run_only(tmp_path):
     assert len(runs.read(path).metrics) == 6
     (path / "DONE").write_text("{}")
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 7"):
-        runs.read(path)
+        print(runs.read(path).metrics)
+
+
+def test_only_what_is_asked_for_is_read(tmp_path):
+    path = write_run(tmp_path / "run", spectrum=True)
+    for name in ("metrics.jsonl", "pruning.json", "spectrum.safetensors"):
+        (path / name).write_text("damaged")
+    run = runs.read(path)
+    assert (run.finished, run.has_spectrum, run.hardware) == (True, True, "Some CPU, 2 cores")
+
+
+def test_paths_are_in_natural_order(tmp_path):
+    for seed in (10, 9, 2):
+        write_run(tmp_path / f"seed_{seed}", seed=seed)
+    assert [run.seed for run in runs.find([tmp_path])] == [2, 9, 10]
+    assert [run.seed for run in runs.in_families(runs.find([tmp_path])[::-1])] == [2, 9, 10]
+
+
+def test_links_add_no_run_and_loops_end(tmp_path):
+    write_run(tmp_path / "b/run")
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b/run/again").symlink_to(tmp_path)
+    assert [run.path for run in runs.find([tmp_path])] == [tmp_path / "b/run"]
+    assert [run.path for run in runs.find([tmp_path / "a"])] == [tmp_path / "a/run"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +104,8 @@ def test_names_the_damaged_file(tmp_path, file, content, message):
     path = write_run(tmp_path / "run")
     (path / file).write_text(content)
     with pytest.raises(UserError, match=message):
-        runs.read(path)
+        run = runs.read(path)
+        print(run.metrics, run.pruning, run.spectrum)
 
 
 def test_one_row_per_experiment_with_its_interval(tmp_path):

@@ -9,7 +9,7 @@ from experiments.plotting.statistics import mean_interval
 from experiments.presentation import NOTHING, Table, heading, number, per_cent, with_interval
 from experiments.protocols.prune_and_train import tables
 from experiments.protocols.prune_and_train.curvature import FILE
-from experiments.runs import Frame, Run
+from experiments.runs import Frame, Run, comparing
 from experiments.runs.reading import read_json
 
 
@@ -27,6 +27,20 @@ def results(runs: Sequence[Run]) -> Table:
         for row in frame.itertuples()
     ]  # fmt: skip
     return Table(heads, rows, range(3, len(heads)))
+
+
+def comparisons(runs: Sequence[Run]) -> Iterator[Table]:
+    """A table for every data set, network and density with several methods: all pairs of them."""
+    frame = tables.overview(runs).dropna(subset=["result"])
+    for key, group in frame.groupby([*tables.PANEL, "density"], sort=False):
+        data, model, measure, density = key
+        values = {
+            method: dict(zip(own["seed"], own["result"], strict=True))
+            for method, own in group.groupby("method", sort=False)
+        }
+        if len(values) > 1:
+            title = f"density {per_cent(density)} %: {data}, {model}"
+            yield comparing.table(values, measure, title)
 
 
 def _under(measures: Sequence[str], measure: str, text: str) -> list[str]:

@@ -14,7 +14,7 @@ from experiments.protocols.prune_and_train.figures import (
     spectrum,
 )
 from experiments.references import Reference
-from experiments.runs import Run
+from experiments.runs import Run, comparing
 from experiments.runs.labels import network_label
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def present(runs: Sequence[Run], published: Sequence[Reference] = ()) -> Present
     return Presentation(
         results=[_results(runs, finished)],
         figures=_figures(runs, finished, published),
-        details=[_layers(finished), _runs(runs), _configs(runs)],
+        details=[_comparisons(finished), _layers(finished), _runs(runs), _configs(runs)],
         counts=_counts(runs),
     )
 
@@ -63,6 +63,12 @@ def _results(runs: Sequence[Run], finished: Sequence[Run]) -> Section:
         "of the prunable weights."
     )
     return Section("Results", [table, *html_tables.curvature(finished)], text)
+
+
+def _comparisons(finished: Sequence[Run]) -> Section:
+    compared = list(html_tables.comparisons(finished))
+    text = comparing.EXPLANATION if compared else "No two methods have a density in common."
+    return Section("Comparisons", compared, text)
 
 
 def _layers(finished: Sequence[Run]) -> Section:

@@ -9,14 +9,8 @@ import pandas as pd
 from experiments.plotting.statistics import mean_interval
 from experiments.presentation import heading
 from experiments.runs import Frame, Run
-from experiments.runs.labels import (
-    data_label,
-    differing,
-    flatten,
-    has_own_images,
-    model_label,
-    text,
-)
+from experiments.runs.labels import data_label, differing, flatten, model_label, text
+from experiments.runs.labels import material as material_settings
 
 EXPERIMENT = ["data", "model", "method", "density"]
 """The columns that say which runs are replicates of one another."""
@@ -27,31 +21,12 @@ PANEL = ["data", "model", "measure"]
 CURVES = ("train/loss", "test/loss", "train/accuracy", "test/accuracy", "test/miou")
 """The metrics that make learning curves."""
 
-# Fields that may differ between replicates: none of them changes what is computed.
-_IMMATERIAL = (
-    "seed",
-    "pictures",
-    "data.cache_dir",
-    "data.num_workers",
-    "train.parallel",
-    "train.num_devices",
-    "train.steps_per_call",
-    "train.eval_batch_size",
-    "train.checkpoint_every",
-)
-
 
 def material(run: Run) -> dict[str, Any]:
     """The flat config without what may differ between replicates."""
-    flat = flatten(run.config)
     dense = method_of(run) == "dense"
-    return {
-        name: value
-        for name, value in flat.items()
-        if name not in _IMMATERIAL
-        and not (name == "data.data_dir" and not has_own_images(run))
-        and not (dense and name.startswith("prune."))
-    }
+    settings = material_settings(flatten(run.config))
+    return {n: v for n, v in settings.items() if not (dense and n.startswith("prune."))}
 
 
 def measure_of(run: Run) -> str:
