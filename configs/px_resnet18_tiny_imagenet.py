@@ -5,14 +5,15 @@ paper     Iurada, Ciccone and Tommasi, CVPR 2024, arXiv 2406.01820: 100 rounds, 
 command   python -m experiments.run --config configs/px_resnet18_tiny_imagenet.py
           --config.data.data_dir=DIR, the folder of tiny-imagenet-200.zip or what it unpacks to
 presets   :smoke (under a minute)
-expected  about 58.44 % at density 0.107, digitised from figure 2, which is not a printed number;
-          not yet measured here. NTK-SAP's paper has another network (7x7 stem, 1000 outputs):
-          their numbers do not compare
+expected  EXPECTED, below: digitised; not yet measured here. NTK-SAP's paper has another network
+          (7x7 stem, 1000 outputs): their numbers do not compare
 """
 
 from configs import common
-from experiments.config import DataConfig, TrainConfig
+from experiments.config import DataConfig, TrainConfig, digitised
 from experiments.protocols.prune_and_train.config import PruneAndTrain
+
+EXPECTED = (digitised(58.44, 0.05, "arXiv 2406.01820, figure 2 (error of the reading)", n=3),)
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

@@ -4,12 +4,14 @@ paper     Iurada, Ciccone and Tommasi, CVPR 2024, arXiv 2406.01820: 100 rounds, 
           every class
 command   python -m experiments.run --config configs/px_vgg16.py --config.data.data_dir=DIR
 presets   :digits (embedded data), :smoke (under a minute)
-expected  about 72.63 % at density 0.107, digitised from figure 2, which is not a printed number;
-          not yet measured here
+expected  EXPECTED, below: digitised; not yet measured here
 """
 
 from configs import common
+from experiments.config import digitised
 from experiments.protocols.prune_and_train.config import PruneAndTrain
+
+EXPECTED = (digitised(72.63, 0.03, "arXiv 2406.01820, figure 2 (error of the reading)", n=3),)
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

@@ -10,17 +10,34 @@ presets   :smoke (under a minute)
 time      26 minutes, niced, on 2 cores shared with a load of 5 to 10 (14 minutes of processor time,
           so about 8 on 2 idle cores); resumed once: a killed run goes on with its next cell
 expected  means within 4 standard errors of 2.4287 (rescaled), 2.4287 / 8 and 2.4287 / 16 (pruned)
-measured  seed 0, +- standard error: width 8192, n = 64, dense 2.429 +- 0.013, pruned and rescaled
-          2.425 +- 0.016, with the input layer 2.428 +- 0.012; all 102 cells within 2.8 standard
-          errors. Mean deviation, n = 100, at density 1/8: width constant 0.471 +- 0.033, grown as
-          density^-1/2 0.304 +- 0.022, as density^-1 0.150 +- 0.010 (0.206 to 0.247 at density 1).
-          Width needed ~ density^-0.64 (95 % 0.60 to 0.68, n = 512 per cell)
+          and EXPECTED, below
+measured  seed 0, +- standard error: all 102 cells within 2.8 standard errors. Mean deviation, n =
+          100, at density 1/8: width constant 0.471 +- 0.033, grown as density^-1/2 0.304 +- 0.022,
+          as density^-1 0.150 +- 0.010 (0.206 to 0.247 at density 1)
 """
 
 import dataclasses
 
 from configs import common
+from experiments.config import Expected
 from experiments.protocols.random_pruning.config import RandomPruning
+
+EXPECTED = (
+    *(
+        Expected(
+            f"sweep_{network}/width_8192.mean", value, "measured here",
+            f"Student-t 95 % of the standard error {sem}", plus_minus=2.0 * sem, n=64,
+            within_run=True,
+        )
+        for network, value, sem in (
+            ("dense", 2.429, 0.013), ("pruned", 2.425, 0.016), ("input_pruned", 2.428, 0.012),
+        )
+    ),
+    Expected(
+        "required_width_exponent", 0.64, "measured here", "95 %, 512 networks per cell",
+        plus_minus=0.04, n=512, within_run=True,
+    ),
+)  # fmt: skip
 
 
 def get_config(preset: str = "paper") -> RandomPruning:

@@ -3,12 +3,14 @@
 paper     Tanaka et al., arXiv 2006.05467; recipe of arXiv 2304.02840
 command   python -m experiments.run --config configs/synflow_resnet20.py --config.data.data_dir=DIR
 presets   :digits (embedded data, 5 minutes on a laptop), :smoke (under a minute)
-expected  not yet measured here; digitised from
-          arXiv 2304.02840, figure 1: 87.0 +- 0.3 % at density 0.107
+expected  EXPECTED, below; not yet measured here
 """
 
 from configs import common
+from experiments.config import digitised
 from experiments.protocols.prune_and_train.config import PruneAndTrain
+
+EXPECTED = (digitised(87.0, 0.3, "arXiv 2304.02840, figure 1 (error of the reading)"),)
 
 
 def get_config(preset: str = "paper") -> PruneAndTrain:

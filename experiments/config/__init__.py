@@ -4,6 +4,7 @@ An experiment is a subclass of ``Experiment``, declared by its protocol. Options
 model are not declared again: their classes are made from the factories' signatures.
 """
 
+from experiments.config.expected import Expected, digitised
 from experiments.config.loading import from_dict, to_dict
 from experiments.config.sections import (
     CriterionConfig,
@@ -20,12 +21,14 @@ from experiments.config.sections import (
 __all__ = [
     "CriterionConfig",
     "DataConfig",
+    "Expected",
     "Experiment",
     "ModelConfig",
     "PruneConfig",
     "Replicated",
     "StrategyConfig",
     "TrainConfig",
+    "digitised",
     "from_dict",
     "parse_duration",
     "to_dict",

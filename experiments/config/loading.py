@@ -49,18 +49,23 @@ def call(source: str, kind: str) -> Any:
     if not path.is_file():
         siblings = path.parent.glob("[!_]*.py") if path.parent.is_dir() else []
         raise UserError(f"no {kind} file {file}{nearest(file, [str(p) for p in siblings])}")
-    spec = importlib.util.spec_from_file_location(f"{kind}_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    function = getattr(module, f"get_{kind}", None)
+    function = getattr(module_of(path), f"get_{kind}", None)
     if function is None:
         raise UserError(f"{file} has no get_{kind}()")
     try:
         return function(preset) if preset else function()
     except ValueError as error:
         raise UserError(f"{source}: {error}") from None
+
+
+def module_of(path: Path) -> Any:
+    """A config file as a module. UserError where it is no Python file."""
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def field_names(config: Any, prefix: str = "") -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from experiments import factories
+from experiments.config.loading import exact
 from experiments.config.options import choice, require
 from experiments.config.sections import DataConfig, Experiment
 from experiments.errors import user_errors
@@ -84,7 +85,7 @@ def estimators(config: Estimators, store: Store) -> None:
                 store.write_json(name, compare(config, model, x, activation, replicate))
             cells += store.read_json(name)
         draw_figure(cells, store.path / "estimators")
-        store.finish({"cells": len(cells)})
+        store.finish({"cells": len(cells), **agreement(cells)})
         print_table(cells)
 
 
@@ -125,6 +126,17 @@ def compare(
                     }
                 )
     return cells
+
+
+def agreement(cells: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean rank correlation of difference and derivative over the replicates, by setting."""
+    by_name: dict[str, list[float]] = {}
+    for cell in cells:
+        if cell["against"] == "jvp":
+            setting = f"epsilon_{exact(cell['epsilon'])}_draws_{cell['draws']}"
+            name = f"difference_against_jvp/{cell['activation']}_{setting}"
+            by_name.setdefault(name, []).append(cell["correlation"])
+    return {name: float(np.mean(values)) for name, values in by_name.items()}
 
 
 class _Rankings:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -85,13 +85,13 @@ def kernel_prediction(config: KernelPrediction, store: Store) -> None:
     with store.claimed():
         cells = []
         for width, density in itertools.product(config.widths, config.densities):
-            name = f"width_{width}_density_{exact(density)}.json"
+            name = f"{name_of({'width': width, 'density': density})}.json"
             if not store.has(name):
                 store.write_json(name, compare(config, dataset, width, density))
             cells.append(store.read_json(name))
             print(text_of(cells[-1]), flush=True)
         draw_figure(cells, store.path / "kernel_prediction")
-        store.finish({text_of(cell): cell["distance"][-1] for cell in cells})
+        store.finish({f"distance/{name_of(cell)}": cell["distance"][-1] for cell in cells})
 
 
 def load_images(config: KernelPrediction) -> data.Dataset:
@@ -190,6 +190,11 @@ def _descent(model, state, mask, x, y, learning_rate):
 
 def _loss(f: Any, y: np.ndarray) -> float:
     return float(np.square(np.asarray(f) - y).sum() / (2 * len(y)))
+
+
+def name_of(cell: Mapping[str, Any]) -> str:
+    """What no other cell of a run is called."""
+    return f"width_{cell['width']}_density_{exact(cell['density'])}"
 
 
 def text_of(cell: dict[str, Any]) -> str:

@@ -104,7 +104,8 @@ def test_a_reference_that_fits_no_run_is_one_line_and_leaves_nothing(reported, c
 def test_killed_while_it_is_written_the_old_report_stays(reported):
     before = tree(reported)
     code = (
-        "import sys, time; from pathlib import Path; from experiments.report.placing import placed\n"
+        "import sys, time; from pathlib import Path\n"
+        "from experiments.report.placing import placed\n"
         "with placed(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'index.html').write_text('half'); print('now', flush=True); time.sleep(60)"
     )
@@ -125,7 +126,12 @@ def test_killed_while_it_is_written_the_old_report_stays(reported):
 
 def test_what_comes_while_a_report_is_written_is_not_lost(tmp_path):
     out = tmp_path / "out"
-    with pytest.raises(UserError, match=r"holds notes\.md"), placed(out):
-        out.mkdir()
-        (out / "notes.md").write_text("mine")
+
+    def write():
+        with placed(out):
+            out.mkdir()
+            (out / "notes.md").write_text("mine")
+
+    with pytest.raises(UserError, match=r"holds notes\.md"):
+        write()
     assert tree(tmp_path) == {"out/notes.md": b"mine"}

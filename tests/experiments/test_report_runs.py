@@ -64,7 +64,7 @@ def test_drops_the_torn_last_line_of_an_unfinished_run_only(tmp_path):
     assert len(runs.read(path).metrics) == 6
     (path / "DONE").write_text("{}")
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 7"):
-        print(runs.read(path).metrics)
+        _ = runs.read(path).metrics
 
 
 def test_only_what_is_asked_for_is_read(tmp_path):
@@ -103,9 +103,13 @@ def test_links_add_no_run_and_loops_end(tmp_path):
 def test_names_the_damaged_file(tmp_path, file, content, message):
     path = write_run(tmp_path / "run")
     (path / file).write_text(content)
-    with pytest.raises(UserError, match=message):
+
+    def read():
         run = runs.read(path)
-        print(run.metrics, run.pruning, run.spectrum)
+        return run.metrics, run.pruning, run.spectrum
+
+    with pytest.raises(UserError, match=message):
+        read()
 
 
 def test_one_row_per_experiment_with_its_interval(tmp_path):
