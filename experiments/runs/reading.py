@@ -90,6 +90,15 @@ class Run:
         """The last value of a metric or timing; nan if it was never written."""
         return self._ends.get(name, float("nan"))
 
+    def logged(self, name: str) -> bool:
+        """Whether there is a value of this metric or timing."""
+        return name in self._ends
+
+    @functools.cached_property
+    def epochs(self) -> float:
+        """The last epoch of the metrics; nan where there are none."""
+        return float(self.metrics["epoch"].max())
+
     @functools.cached_property
     def _ends(self) -> dict[str, float]:
         frames = self.metrics, self.timing

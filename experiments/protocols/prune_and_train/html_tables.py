@@ -32,6 +32,7 @@ def results(runs: Sequence[Run]) -> Table:
 def comparisons(runs: Sequence[Run]) -> Iterator[Table]:
     """A table for every data set, network and density with several methods: all pairs of them."""
     frame = tables.overview(runs).dropna(subset=["result"])
+    frame = frame.sort_values("density", ascending=False, kind="stable")
     for key, group in frame.groupby([*tables.PANEL, "density"], sort=False):
         data, model, measure, density = key
         values = {

@@ -112,7 +112,7 @@ def _figures(
             kind = draw.__name__
             yield NamedFigure(f"{kind}{suffix}", _caption(kind, group), draw(group))
     unfinished = [run for run in runs if not run.finished]
-    if len(tables.curves(unfinished)):
+    if tables.has_curves(unfinished):
         caption = f"Unfinished runs, so far. {_caption('learning_curves', unfinished)}"
         figure = learning_curves(unfinished)
         yield NamedFigure("unfinished_learning_curves", caption, figure)
@@ -132,7 +132,7 @@ def _drawable(runs: Sequence[Run]) -> Iterator[Callable[[Sequence[Run]], "Figure
         yield layer_density
     if any(run.has_spectrum for run in runs):
         yield spectrum
-    if len(tables.curves(runs)):
+    if tables.has_curves(runs):
         yield learning_curves
 
 

@@ -31,7 +31,7 @@ def material(run: Run) -> dict[str, Any]:
 
 def measure_of(run: Run) -> str:
     """What the network is judged by: its mean IoU where it has one, or else its accuracy."""
-    return "test/miou" if (run.metrics["name"] == "test/miou").any() else "test/accuracy"
+    return "test/miou" if run.logged("test/miou") else "test/accuracy"
 
 
 def method_of(run: Run) -> str:
@@ -58,14 +58,14 @@ def labels(runs: Sequence[Run]) -> Frame:
     into their method label, so that only true replicates share a row or a line.
     """
     frame = _settings(runs)
-    frame["method"] = ""
+    methods = [""] * len(runs)
     for _, group in frame.groupby(["data", "model", "base", "control"], sort=False):
         configs = [material(runs[i]) for i in group.index]
         names = [name for name in differing(configs) if name != "prune.density"]
         for i, config in zip(group.index, configs, strict=True):
             settings = [f"{n.rsplit('.', 1)[-1]}={text(config.get(n))}" for n in names]
-            frame.loc[i, "method"] = _method_label(frame.loc[i, "base"], runs[i], settings)
-    return frame
+            methods[i] = _method_label(method_of(runs[i]), runs[i], settings)
+    return frame.assign(method=methods)
 
 
 def _settings(runs: Sequence[Run]) -> Frame:
@@ -96,7 +96,7 @@ def overview(runs: Sequence[Run]) -> Frame:
     frame["total"] = [p.get("total") for p in pruned]
     frame["result"] = [run.last(measure_of(run)) for run in runs]
     frame["train_loss"] = [run.last("train/loss") for run in runs]
-    frame["epochs"] = [run.metrics["epoch"].max() for run in runs]
+    frame["epochs"] = [run.epochs for run in runs]
     frame["prune_seconds"] = [run.last("prune_seconds") for run in runs]
     frame["hardware"] = [run.hardware for run in runs]
     frame["status"] = _status(runs)
@@ -162,16 +162,20 @@ def layers(runs: Sequence[Run]) -> Frame:
     return frame.assign(layer_density=frame["kept"] / frame["total"]) if rows else frame
 
 
+def has_curves(runs: Sequence[Run]) -> bool:
+    """Whether ``curves`` of these runs has rows."""
+    return any(run.logged(name) for run in runs for name in CURVES)
+
+
 def curves(runs: Sequence[Run]) -> Frame:
-    """Losses and accuracies of all runs: the labels of the run, then step, epoch, name, value."""
-    described = labels(runs).to_dict("records")
-    frames = [
-        run.metrics[run.metrics["name"].isin(CURVES)]
-        .drop_duplicates(["name", "step"], keep="last")
-        .assign(**label)
-        for label, run in zip(described, runs, strict=True)
-    ]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    """Losses and accuracies of all runs: step, epoch, name, value, then the labels of the run."""
+    if not has_curves(runs):
+        return pd.DataFrame()
+    every = pd.concat([run.metrics for run in runs], keys=range(len(runs)), names=["run", None])
+    every = every[every["name"].isin(CURVES)].reset_index("run")
+    every = every.drop_duplicates(["run", "name", "step"], keep="last")
+    described = labels(runs).loc[every.pop("run")].reset_index(drop=True)
+    return pd.concat([every.reset_index(drop=True), described], axis=1)
 
 
 def configs(runs: Sequence[Run]) -> Frame:
