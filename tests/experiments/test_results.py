@@ -3,12 +3,15 @@
 import concurrent.futures
 import csv
 import dataclasses
+import importlib
 import io
 import itertools
 import json
 import multiprocessing
 import os
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +26,8 @@ from experiments.presentation import as_text
 from experiments.results import main
 from experiments.runs import comparing, index, selecting
 from experiments.store import Store
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -369,6 +374,23 @@ def test_copies_of_a_run_are_runs(tmp_path):
     write_copies(write_run(tmp_path / "one"), tmp_path / "many", 45)
     frame = runs.frame(tmp_path / "many")
     assert len(frame) == len(frame[["seed", "prune.name", "prune.density"]].drop_duplicates()) == 45
+
+
+COMMANDS = [
+    line.split("  #")[0]
+    for line in (ROOT / "docs/results.md").read_text().splitlines()
+    if line.startswith("python -m experiments.")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_documented_commands_end_well(sweep, tmp_path, monkeypatch, capsys, command):
+    (tmp_path / "runs").symlink_to(sweep)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    module, *words = shlex.split(command)[2:]
+    assert importlib.import_module(module).main(words) == 0
+    assert capsys.readouterr().out
 
 
 @dataclasses.dataclass(frozen=True)
