@@ -1,7 +1,7 @@
 """Means over a handful of seeds, and differences on the same seeds."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -52,7 +52,8 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     rounding = 1e-12 * np.abs([*a, *b]).max()
     if n == 1 or np.ptp(x) <= rounding:
         return Difference(mean, half_width, n, None)
-    return Difference(mean, half_width, n, float(stats.ttest_1samp(x, 0.0).pvalue))
+    test: Any = stats.ttest_1samp(x, 0.0)
+    return Difference(mean, half_width, n, float(test.pvalue))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -42,9 +42,8 @@ def pairs(values: Values) -> list[Pair]:
     by_mean = sorted(values, key=lambda m: -sum(values[m].values()) / len(values[m]))
     names = list(itertools.combinations(by_mean, 2))
     differences = [_difference(values[a], values[b]) for a, b in names]
-    tested = [i for i, d in enumerate(differences) if d and d.p_value is not None]
-    corrected = holm([differences[i].p_value for i in tested])
-    adjusted = dict(zip(tested, corrected, strict=True))
+    p_values = {i: d.p_value for i, d in enumerate(differences) if d and d.p_value is not None}
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return [
         Pair(*pair, difference, adjusted.get(i))
         for i, (pair, difference) in enumerate(zip(names, differences, strict=True))
