@@ -16,8 +16,9 @@ from experiments.errors import UserError
 from experiments.plotting.statistics import mean_interval
 from experiments.presentation import is_share
 from experiments.runs.index import Row
-from experiments.runs.labels import flatten, material
+from experiments.runs.labels import material
 from experiments.runs.listing import text_of
+from experiments.runs.reading import flatten
 
 PASS, FAIL, OTHER, DIGITISED = "pass", "fail", "not comparable", "digitised"
 

@@ -17,8 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.runs.labels import flatten
-from experiments.runs.reading import Frame, hardware_of, read_json
+from experiments.runs.reading import Frame, flatten, hardware_of, read_json
 from experiments.runs.walking import Identity, runs_below
 from ntk_prune.checkpoint import write_atomically
 

@@ -1,10 +1,9 @@
 """What runs are called: their data, their network, and what differs between their configs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.runs.reading import Run
+from experiments.runs.reading import Run, flatten
 
 IMMATERIAL = (
     "seed",
@@ -20,21 +19,6 @@ IMMATERIAL = (
 """Fields that may differ between replicates: none of them changes what is computed."""
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as dotted names; lists become tuples so that values can be compared.
-
-    >>> flatten({"a": {"b": 1}, "c": [2]})
-    {'a.b': 1, 'c': (2,)}
-    """
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = tuple(value) if isinstance(value, list) else value
-    return flat
-
-
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The names whose values are not the same in all of ``configs``, in their order.
 
@@ -42,7 +26,7 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     ['b']
     """
     names = dict.fromkeys(name for config in configs for name in config)
-    return [n for n in names if len({json.dumps(c.get(n), default=str) for c in configs}) > 1]
+    return [n for n in names if any(c.get(n) != configs[0].get(n) for c in configs)]
 
 
 def material(settings: Mapping[str, Any]) -> dict[str, Any]:

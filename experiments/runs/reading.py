@@ -39,12 +39,9 @@ class Run:
     @functools.cached_property
     def metrics(self) -> Frame:
         """What was logged, with the columns step, epoch, name, value."""
-        return _read_records(self.path / "metrics.jsonl", self.finished)
-
-    @functools.cached_property
-    def timing(self) -> Frame:
-        """Seconds and images per second, with the columns of ``metrics``."""
-        return _read_records(self.path / "timing.jsonl", self.finished)
+        records = _read_records(self.path / "metrics.jsonl", self.finished)
+        frame = pd.DataFrame(records, columns=pd.Index(_RECORD), dtype=object)
+        return frame.astype({"step": int, "epoch": float, "value": float})
 
     @functools.cached_property
     def pruning(self) -> dict[str, Any] | None:
@@ -65,6 +62,11 @@ class Run:
     def env(self) -> dict[str, Any]:
         """Where and with what the run was made."""
         return read_json(self.path / "env.json") or {}
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """The config by flat dotted names."""
+        return flatten(self.config)
 
     @property
     def seed(self) -> int:
@@ -101,8 +103,24 @@ class Run:
 
     @functools.cached_property
     def _ends(self) -> dict[str, float]:
-        frames = self.metrics, self.timing
-        return {n: v for f in frames for n, v in zip(f["name"], f["value"], strict=True)}
+        timing = _read_records(self.path / "timing.jsonl", self.finished)
+        metrics = zip(self.metrics["name"], self.metrics["value"], strict=True)
+        return {**dict(metrics), **{r["name"]: float(r["value"]) for r in timing}}
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as dotted names; lists become tuples so that values can be compared.
+
+    >>> flatten({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': (2,)}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = tuple(value) if isinstance(value, list) else value
+    return flat
 
 
 def hardware_of(env: Mapping[str, Any]) -> str:
@@ -156,7 +174,7 @@ def read_json(file: Path) -> dict[str, Any] | None:
     return _parse(_read_text(file), file) if file.exists() else None
 
 
-def _read_records(file: Path, finished: bool) -> Frame:
+def _read_records(file: Path, finished: bool) -> list[dict[str, Any]]:
     """The records of a JSONL file; the torn last line of a run that was cut off is dropped."""
     lines = _read_text(file).splitlines(keepends=True) if file.exists() else []
     if lines and not finished and not lines[-1].endswith("\n"):
@@ -167,8 +185,7 @@ def _read_records(file: Path, finished: bool) -> Frame:
         _require(record, _RECORD, f"{file}, line {number}")
         # One text for all records of a name: thousands of runs repeat a dozen names.
         records.append(record | {"name": sys.intern(str(record["name"]))})
-    frame = pd.DataFrame(records, columns=pd.Index(_RECORD))
-    return frame.astype({"step": int, "epoch": float, "name": str, "value": float})
+    return records
 
 
 def _read_pruning(file: Path) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from experiments.config import to_dict
 from experiments.config.loading import load, override
 from experiments.references import load as load_references
 from experiments.runs import checking, rows
-from experiments.runs.labels import flatten
+from experiments.runs.reading import flatten
 
 KNOWN = checking.expectations(Path("configs"))
 MLP = "configs/ntksap_mlp.py"

@@ -105,14 +105,15 @@ def test_a_file_of_equal_size_and_time_is_read_again(two, monkeypatch):
 @pytest.mark.parametrize(
     "damage",
     [
-        "", "{", "[]", '{"version": 0, "runs": {}}', '{"version": 1, "runs": []}', "\x00",
+        "older", "", "{", "[]", '{"version": 1, "runs": []}', "\x00",
         '{"version": 1, "runs": {"seed_0": 3}}', '{"version": 1, "runs": {"seed_0": {}}}',
     ],
 )  # fmt: skip
 def test_a_damaged_or_older_index_is_built_anew(two, damage):
     rows = runs.rows([two])
     whole = (two / index.INDEX).read_bytes()
-    (two / index.INDEX).write_text(damage)
+    older = whole.decode().replace('"version": 1', '"version": 0').replace("0.8", "0.7")
+    (two / index.INDEX).write_text(older if damage == "older" else damage)
     assert runs.rows([two]) == rows
     assert (two / index.INDEX).read_bytes() == whole
 

@@ -9,7 +9,7 @@ import pandas as pd
 from experiments.plotting.statistics import mean_interval
 from experiments.presentation import heading
 from experiments.runs import Frame, Run
-from experiments.runs.labels import data_label, differing, flatten, model_label, text
+from experiments.runs.labels import data_label, differing, model_label, text
 from experiments.runs.labels import material as material_settings
 
 EXPERIMENT = ["data", "model", "method", "density"]
@@ -25,7 +25,7 @@ CURVES = ("train/loss", "test/loss", "train/accuracy", "test/accuracy", "test/mi
 def material(run: Run) -> dict[str, Any]:
     """The flat config without what may differ between replicates."""
     dense = method_of(run) == "dense"
-    settings = material_settings(flatten(run.config))
+    settings = material_settings(run.settings)
     return {n: v for n, v in settings.items() if not (dense and n.startswith("prune."))}
 
 
@@ -181,7 +181,7 @@ def curves(runs: Sequence[Run]) -> Frame:
 def configs(runs: Sequence[Run]) -> Frame:
     """What differs between the configs: one row per different config, with its seeds."""
     rows: dict[str, dict[str, Any]] = {}
-    flat = [{k: v for k, v in flatten(run.config).items() if k != "seed"} for run in runs]
+    flat = [{k: v for k, v in run.settings.items() if k != "seed"} for run in runs]
     names = differing(flat)
     for run, config in zip(runs, flat, strict=True):
         values = {name: config.get(name, "-") for name in names}
