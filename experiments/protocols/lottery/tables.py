@@ -11,6 +11,7 @@ from experiments.plotting.statistics import mean_interval
 from experiments.presentation import NOTHING, Table, per_cent, with_interval
 from experiments.runs import Frame, Run, ancestors, in_families
 from experiments.runs.labels import differing, network_label
+from experiments.runs.reading import flatten
 
 # Fields of a lottery that do not change what one of its networks is.
 _IMMATERIAL = ("seed", "replicates", "at_once", "levels", "branches", "data.data_dir")
