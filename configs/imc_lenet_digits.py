@@ -4,7 +4,7 @@ paper     Zhang et al., NeurIPS 2021; its steps 2 to 5 and all its numbers are n
           number of it is claimed. What is known, theory and reconstruction: docs/imc.md
 command   python -m experiments.run --config configs/imc_lenet_digits.py
 presets   :smoke (under a minute), :digits (the default)
-expected  EXPECTED, below: measured here at density 0.05, in about 13 minutes of CPU time on an
+expected  EXPECTED, below: measured here at density 0.02, in about 13 minutes of CPU time on an
           Intel Xeon (2 cores). Admissible gaps lie among the top ten eigenvalues alone, at r = 0.1
           there is none
 """
@@ -21,8 +21,8 @@ EXPECTED = tuple(
         plus_minus=plus_minus, n=3, within_run=True,
     )
     for method, value, plus_minus in (
-        ("imc fast leverage", 93.6, 1.4), ("imc fast diagonal", 96.9, 2.0), ("imp", 98.5, 0.4),
-        ("ntksap", 97.3, 0.8), ("random", 93.2, 4.0),
+        ("imc fast leverage", 44, 36), ("imc fast diagonal", 89.5, 5.2), ("imp", 96.5, 1.6),
+        ("ntksap", 94.1, 3.9), ("random", 34, 20),
     )
 )  # fmt: skip
 
