@@ -5,7 +5,6 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ntk_prune import masks
+
 BITS = "bits"  # the one metadata key: JSON {name: shape} of the bit-packed tensors
 LOG = logging.getLogger(__name__)
 
@@ -21,14 +22,16 @@ PARTIAL = ".partial"  # ends the names of files that are being written
 
 
 def save_tree(path: str | os.PathLike, tree: Any) -> None:
-    """Write a nested dict of arrays as safetensors keyed by "/"-joined path, all or nothing.
+    """Write a tree of arrays, such as a nested dict, as safetensors keyed by "/"-joined path, all
+    or nothing.
 
     Boolean leaves are stored eight to a byte (``np.packbits`` of the flat array), their shapes as
     JSON in the metadata under ``"bits"``; elsewhere ``np.unpackbits(a, count=n)`` reads them.
     Equal trees make equal files.
     """
     tensors, shapes = {}, {}
-    for name, leaf in _flatten(tree):
+    for path_of_leaf, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        name = masks.name_of(path_of_leaf)
         array = np.asarray(leaf)
         if array.dtype == bool:
             shapes[name] = array.shape
@@ -61,14 +64,6 @@ def _unpack(array: np.ndarray, shape: list[int] | None) -> np.ndarray:
     if shape is None:
         return array
     return np.unpackbits(array, count=math.prod(shape)).astype(bool).reshape(shape)
-
-
-def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}/")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _insert(tree: dict[str, Any], name: str, leaf: np.ndarray) -> None:

@@ -32,7 +32,17 @@ def name_of(key_path) -> str:
 def is_kernel(path: Path) -> bool:
     """Whether a leaf may be pruned: it is called ``kernel`` (Dense, Linear and Conv of linen and,
     where a ``value`` may follow, of nnx)."""
-    return (path[:-1] if path[-1:] == ("value",) else path)[-1:] == ("kernel",)
+    return _named(path)[-1:] == ("kernel",)
+
+
+def parent(path: Path) -> Path:
+    """The module of a leaf."""
+    return _named(path)[:-1]
+
+
+def _named(path: Path) -> Path:
+    """The path without the ``value`` in which the variables of nnx end."""
+    return path[:-1] if path[-1:] == ("value",) else path
 
 
 def is_differentiable(leaf: Array) -> bool:

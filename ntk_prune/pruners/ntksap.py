@@ -139,11 +139,15 @@ def _trace(f, params, m, z, sigma, output):
 
 def redraw(params: Params, fresh: Params) -> Params:
     """``fresh`` parameters in the types of ``params``, but the given bias beside a kernel."""
-    if not isinstance(params, dict):
-        return fresh.astype(params.dtype)
-    if "kernel" in params:
-        return {**params, "kernel": redraw(params["kernel"], fresh["kernel"])}
-    return {name: redraw(params[name], fresh[name]) for name in params}
+    paths = [masks.path_of(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    layers = {masks.parent(path) for path in paths if masks.is_kernel(path)}
+
+    def leaf(key_path, given: Array, drawn: Array) -> Array:
+        path = masks.path_of(key_path)
+        beside = not masks.is_kernel(path) and masks.parent(path) in layers
+        return given if beside else drawn.astype(given.dtype)
+
+    return jax.tree_util.tree_map_with_path(leaf, params, fresh)
 
 
 def draw_inputs(key: Key, x: Array, distribution: Inputs) -> Array:
