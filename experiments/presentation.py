@@ -66,12 +66,14 @@ class Presentation:
 
     ``counts`` says how many runs there are, as ``3 runs, 2 finished``, where the tables list every
     run. Where it is empty, the page shows each run by itself, with the pictures in its directory.
+    ``published`` are the names of the published curves that lie under its figures.
     """
 
     results: Sequence[Section] = ()
     figures: Iterable[NamedFigure] = ()
     details: Sequence[Section] = ()
     counts: str = ""
+    published: Sequence[str] = ()
 
 
 def as_text(table: Table) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 
+from experiments.errors import UserError
 from experiments.plotting.saving import save
 from experiments.presentation import NamedFigure, Presentation, Section, Table
 from experiments.protocols import PROTOCOLS
@@ -54,6 +55,7 @@ def write(runs: Sequence[Run], out: Path, published: Sequence[Reference] = ()) -
 def _html(runs: Sequence[Run], folder: Path, published: Sequence[Reference]) -> str:
     """The page; its figures are written into ``folder``."""
     presentations = present(runs, published)
+    _check_laid([p for p, _ in presentations], published)
     others = [_other(run) for run in in_families(_by_themselves(runs, presentations))]
     return _template().render(
         counts=_counts([p for p, _ in presentations], len(others)),
@@ -76,6 +78,17 @@ def present(
         if protocol is not None and protocol.figures:
             groups[protocol.figures].append(run)
     return [(figures(group, published), group) for figures, group in groups.items() if group]
+
+
+def _check_laid(presentations: Sequence[Presentation], published: Sequence[Reference]) -> None:
+    """UserError for a published curve that no workflow lays under its own."""
+    laid = {name for presentation in presentations for name in presentation.published}
+    for reference in published:
+        if reference.name not in laid:
+            raise UserError(
+                f"reference {reference.name} fits no run: it needs finished runs that prune and "
+                "train; leave --reference out, or give such runs"
+            )
 
 
 def _by_themselves(

@@ -88,7 +88,7 @@ def test_a_failed_report_leaves_the_old_one_and_no_folder(reported, capsys):
     assert again(reported) == 2
     assert main([str(reported.parent / "runs"), "--out", str(reported.parent / "a/b")]) == 2
     assert tree(reported.parent) == before
-    assert not (reported.parent / "a").exists()
+    assert sorted(path.name for path in reported.parent.iterdir()) == ["out", "runs"]
 
 
 def test_a_reference_that_fits_no_run_is_one_line_and_leaves_nothing(reported, capsys):
@@ -99,6 +99,19 @@ def test_a_reference_that_fits_no_run_is_one_line_and_leaves_nothing(reported, c
     assert "fits none of" in error
     assert error.count("\n") == 1
     assert not (reported.parent / "runs/report").exists()
+
+
+@pytest.mark.parametrize("protocol", ["prune_and_train", "lottery", "spectrum"])
+def test_a_reference_without_finished_networks_is_one_line_and_leaves_nothing(
+    tmp_path, capsys, protocol
+):
+    write_run(tmp_path / "run", protocol=protocol, done=False)
+    words = [str(tmp_path), "--reference", "px_fig2_cifar10_resnet20"]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "px_fig2_cifar10_resnet20 fits no run" in error
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_killed_while_it_is_written_the_old_report_stays(reported):

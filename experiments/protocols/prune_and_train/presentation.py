@@ -50,6 +50,7 @@ def present(runs: Sequence[Run], published: Sequence[Reference] = ()) -> Present
         figures=_figures(runs, finished, published),
         details=[_comparisons(finished), _layers(finished), _runs(runs), _configs(runs)],
         counts=_counts(runs),
+        published=[reference.name for reference in published] if finished else (),
     )
 
 
