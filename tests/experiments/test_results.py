@@ -91,6 +91,13 @@ def test_the_index_is_never_the_truth(two, monkeypatch, change, read):
     assert rows == runs.rows([two])
 
 
+def test_a_run_that_is_removed_while_the_index_is_read_has_no_row(two, monkeypatch):
+    below = index.runs_below(two)
+    monkeypatch.setattr(index, "runs_below", lambda directory: below)
+    shutil.rmtree(two / "seed_0")
+    assert [row.path.name for row in runs.rows([two])] == ["seed_1"]
+
+
 def test_a_file_of_equal_size_and_time_is_read_again(two, monkeypatch):
     runs.rows([two])
     done = two / "seed_0/DONE"
