@@ -23,7 +23,7 @@ from ntk_prune.coordinates import Wrt
 from ntk_prune.ntk.backends.batching import compute
 from ntk_prune.ntk.backends.cost import Cost
 from ntk_prune.ntk.backends.select import choose
-from ntk_prune.ntk.functions import Function, check_uncoupled, output_shape
+from ntk_prune.ntk.functions import Function, check_uncoupled
 from ntk_prune.ntk.inputs import Inputs
 from ntk_prune.ntk.problem import KernelProblem
 from ntk_prune.types import Mask, Params, State
@@ -100,8 +100,7 @@ def empirical_ntk(
     _check_finite(kernel, x2 is None)
     if outputs != "full":
         return kernel
-    shape = output_shape(problem.f, problem.params, state, x1)
-    return kernel.reshape(*kernel.shape[:2], *shape, *shape)
+    return kernel.reshape(*kernel.shape[:2], *problem.output_shape, *problem.output_shape)
 
 
 def estimate_cost(

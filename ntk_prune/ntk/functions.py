@@ -44,15 +44,6 @@ def call(f: Function, params: Params, state: State, x: Inputs) -> Array:
     return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=1)
 
 
-def output_shape(f: Function, params: Params, state: State, x: Inputs) -> tuple[int, ...]:
-    """The shape of an example's outputs; of several arrays ``(C,)``, all their numbers."""
-    example = inputs.spec(x, 1)
-    leaves = jax.tree.leaves(
-        jax.eval_shape(functools.partial(outputs_of, f), params, state, example)
-    )
-    return leaves[0].shape[1:] if len(leaves) == 1 else (sum(leaf.size for leaf in leaves),)
-
-
 def check_state(f: Function, state: State) -> None:
     """Raise ValueError for a ``Model`` without its state, or a plain function with one."""
     if isinstance(f, Model) and state is None:

@@ -8,10 +8,17 @@ import numpy as np
 
 from ntk_prune.coordinates import Wrt
 from ntk_prune.ntk import inputs
-from ntk_prune.ntk.functions import Function, call, check_params, check_state, masked
+from ntk_prune.ntk.functions import (
+    Function,
+    call,
+    check_params,
+    check_state,
+    masked,
+    outputs_of,
+)
 from ntk_prune.ntk.identity import keyed
 from ntk_prune.ntk.inputs import Inputs
-from ntk_prune.types import Mask, Model, Params, State
+from ntk_prune.types import Array, Mask, Model, Params, State
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,8 +55,29 @@ class KernelProblem:
         return inputs.spec(self.x1, 1)
 
     @functools.cached_property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of an example's outputs; of several arrays ``(C,)``, all their numbers."""
+        leaves = self._output_leaves
+        return leaves[0].shape[1:] if len(leaves) == 1 else (sum(leaf.size for leaf in leaves),)
+
+    @functools.cached_property
     def dtype(self) -> np.dtype:
         """The type of the outputs, at least float32: that of the kernel unless another is asked."""
-        traced = functools.partial(call, self.f)
-        outputs = jax.eval_shape(traced, self.params, self.state, self.example)
-        return np.result_type(outputs.dtype, np.float32)
+        return np.result_type(*(leaf.dtype for leaf in self._output_leaves), np.float32)
+
+    @property
+    def _output_leaves(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+        variables, structure = jax.tree.flatten((self.params, self.state, self.example))
+        shapes = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in variables)
+        return _trace_outputs(self.f, structure, shapes)
+
+
+@functools.lru_cache(maxsize=64)
+def _trace_outputs(f: Function, structure, shapes) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Shapes and types of the outputs for one example, by tracing. ValueError for none."""
+
+    def outputs(params: Params, state: State, x: Inputs) -> list[Array]:
+        call(f, params, state, x)  # which says what is wrong with them
+        return jax.tree.leaves(outputs_of(f, params, state, x))
+
+    return tuple(jax.eval_shape(outputs, *structure.unflatten(shapes)))

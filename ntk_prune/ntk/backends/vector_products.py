@@ -15,9 +15,10 @@ from ntk_prune.ntk.backends.batching import Engine, inputs_alone
 from ntk_prune.ntk.backends.cost import Budget, Cost
 from ntk_prune.ntk.backends.plan import Plan, make_plan
 from ntk_prune.ntk.functions import Function, call, cotangents, split
+from ntk_prune.ntk.inputs import Inputs
 from ntk_prune.ntk.jacobian import leaf_jacobians
 from ntk_prune.ntk.problem import KernelProblem
-from ntk_prune.types import Params, State
+from ntk_prune.types import Array, Params, State
 
 
 def engine(problem: KernelProblem, budget: Budget) -> Engine:
@@ -46,22 +47,32 @@ def engine(problem: KernelProblem, budget: Budget) -> Engine:
 
 def _check_forward(problem: KernelProblem) -> None:
     """Raise NotImplementedError for a function with rules for reverse mode alone."""
-    theta, merge = split(chosen(problem.params, problem.wrt), problem.params)
-
-    def pushed(values, x):
-        f = lambda values: call(problem.f, merge(values), problem.state, x)  # noqa: E731
-        push = jax.linearize(f, values)[1]
-        return jax.vmap(push)([v[None] for v in values])
-
-    try:
-        jax.eval_shape(pushed, theta, problem.example)
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
+    flags = chosen(problem.params, problem.wrt)
+    variables, structure = jax.tree.flatten((problem.params, problem.state, problem.example))
+    shapes = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in variables)
+    if not _goes_forward(problem.f, flags, structure, shapes):
         raise NotImplementedError(
             "vector_products differentiates forwards, which a custom_vjp function in f does not "
             "allow: take layerwise or jacobian"
-        ) from None
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _goes_forward(f: Function, flags, structure, shapes) -> bool:
+    """Whether ``f`` has a derivative in forward mode, by tracing it."""
+
+    def pushed(params: Params, state: State, x: Inputs) -> Array:
+        theta, merge = split(flags, params)
+        push = jax.linearize(lambda values: call(f, merge(values), state, x), theta)[1]
+        return jax.vmap(push)([v[None] for v in theta])
+
+    try:
+        jax.eval_shape(pushed, *structure.unflatten(shapes))
+    except TypeError as error:
+        if "custom_vjp" in str(error):
+            return False
+        raise
+    return True
 
 
 @functools.partial(jax.jit, static_argnames=("f", "flags", "outputs"))
