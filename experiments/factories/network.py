@@ -1,10 +1,12 @@
 """The network of a config, its first weights, and what prunes it."""
 
+import bisect
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
+from jax.extend import core
 
 from experiments.config import ModelConfig, PruneConfig
 from experiments.errors import UserError, user_errors
@@ -15,6 +17,9 @@ from ntk_prune.models import MODELS
 from ntk_prune.pruners import PRUNERS, controls
 from ntk_prune.types import Array, Key, Model, Params, Pruner, State
 
+LARGEST_TRIED = 256
+"""Pixels a side of the largest image that is tried with a network that makes nothing of one."""
+
 
 def make_model(config: ModelConfig, dataset: Data, image: Array) -> Model:
     """The network with as many outputs as the data has classes, tried on one image's shape.
@@ -24,11 +29,10 @@ def make_model(config: ModelConfig, dataset: Data, image: Array) -> Model:
     if config.weights is not None and not Path(config.weights).is_file():
         raise FileNotFoundError(f"weights: no such file: {config.weights}")
     model = MODELS[config.name](**vars(config.options), num_classes=dataset.num_classes)
-
-    def outputs(key: Key) -> Array:
-        return model.apply(*model.init(key, image), image, train=False)[0]
-
-    output_shape = jax.eval_shape(outputs, jax.random.key(0)).shape[1:-1]
+    traced = _trace(model, image)
+    if traced is None:
+        raise ValueError(_too_small(config.name, model, image))
+    output_shape = traced.shape[1:-1]
     label_shape = dataset.examples(np.arange(1))[1].shape[1:]
     if output_shape != label_shape:
         raise ValueError(
@@ -36,6 +40,43 @@ def make_model(config: ModelConfig, dataset: Data, image: Array) -> Model:
             f"but {dataset.name} has {_labels(label_shape)}"
         )
     return model
+
+
+def _trace(model: Model, image: Array) -> jax.ShapeDtypeStruct | None:
+    """The outputs for one image, or None where an array on the way to them has no entries."""
+
+    def outputs(key: Key) -> Array:
+        return model.apply(*model.init(key, image), image, train=False)[0]
+
+    try:
+        program, result = jax.make_jaxpr(outputs, return_shape=True)(jax.random.key(0))
+    except ZeroDivisionError:  # an initialiser for no inputs
+        return None
+    return None if _has_empty_values(program.jaxpr) else result
+
+
+def _has_empty_values(program: core.Jaxpr) -> bool:
+    for equation in program.eqns:
+        if any(0 in getattr(v.aval, "shape", ()) for v in equation.outvars):
+            return True
+        for inner in jax.tree.leaves(list(equation.params.values())):
+            inner = getattr(inner, "jaxpr", inner)
+            if isinstance(inner, core.Jaxpr) and _has_empty_values(inner):
+                return True
+    return False
+
+
+def _too_small(name: str, model: Model, image: Array) -> str:
+    """What to say of images that the network reduces to nothing."""
+    _, height, width, channels = image.shape
+    sizes = range(min(height, width) + 1, LARGEST_TRIED + 1)
+
+    def is_enough(size: int) -> bool:
+        return _trace(model, np.zeros((1, size, size, channels), np.float32)) is not None
+
+    least = bisect.bisect_left(sizes, True, key=is_enough)
+    advice = f"; the least is {sizes[least]}x{sizes[least]}" if least < len(sizes) else ""
+    return f"{name} reduces images of {height}x{width} pixels to nothing{advice}"
 
 
 def _labels(shape: tuple[int, ...]) -> str:

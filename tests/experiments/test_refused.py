@@ -106,3 +106,13 @@ def test_the_field_is_named_as_it_is_typed(config, change, message, tmp_path, ca
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_images_that_a_network_reduces_to_nothing(tmp_path, capsys):
+    command = ["--config", "configs/snip_resnet20.py:smoke", "--workdir", str(tmp_path / "run"),
+               "--config.model.name=clip_resnet", "--config.model.options.width=4",
+               "--config.data.image_size=16"]  # fmt: skip
+    assert run.main(command) == 2
+    line = "error: model: clip_resnet reduces images of 16x16 pixels to nothing; the least is 31x31"
+    assert capsys.readouterr().err.strip() == line
+    assert not (tmp_path / "run").exists()
