@@ -46,8 +46,8 @@ class Plain:
         return _pool(x, -jnp.inf, jax.lax.max, window, stride, padding)
 
     def affine(self, x: Array, mean: Any, slope: Any, bias: Any) -> Array:
-        """``(x - mean) * slope + bias``."""
-        return (x - mean) * slope + bias
+        """``(x - mean) * slope + bias``, as one product and one sum over ``x``."""
+        return x * slope + (bias - mean * slope)
 
 
 PLAIN = Plain()

@@ -48,7 +48,7 @@ class Program(NamedTuple):
 def choose_at_once(params: Params, number: int, most: int = 256) -> int:
     """How many of ``number`` networks train best as one program, at most ``most``.
 
-    All; but XLA's CPU backend maps convolutions several times slower than it runs them one by one.
+    All; but on a CPU networks with convolutions are no faster together, and longer to compile.
     """
     convolutional = any(kernel.ndim == 4 for _, kernel in masks.leaves(params))
     return 1 if convolutional and jax.default_backend() == "cpu" else min(number, most)

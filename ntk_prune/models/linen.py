@@ -101,8 +101,22 @@ def _moments(x: Array, axis_name: str | None) -> tuple[Array, Array, int]:
     if axis_name is not None:
         mean = jax.lax.pmean(mean, axis_name)
         count *= jax.lax.axis_size(axis_name)
-    var = jnp.square(x - over(x, mean)).mean(axes)
+    var = _variance(x, mean)
     return mean, var if axis_name is None else jax.lax.pmean(var, axis_name), count
+
+
+@jax.custom_jvp
+def _variance(x: Array, mean: Array) -> Array:
+    """The mean square of ``x [..., C]`` from its mean over all axes (and devices) but the last."""
+    return jnp.square(x - over(x, mean)).mean(tuple(range(x.ndim - 1)))
+
+
+@_variance.defjvp
+def _variance_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]):
+    """``2 mean((x - mean) dx)``: the term through the mean vanishes, as ``mean(x - mean)`` does."""
+    (x, mean), (dx, _) = primals, tangents
+    axes = tuple(range(x.ndim - 1))
+    return _variance(x, mean), 2 * ((x - over(x, mean)) * dx).mean(axes)
 
 
 def conv(

@@ -163,6 +163,15 @@ def _flatten(closed: core.ClosedJaxpr) -> _Program:
     return program
 
 
+def _called(equation: core.JaxprEqn) -> Any:
+    """The program that an equation calls, where it has the derivative of that program."""
+    if equation.primitive.name == "custom_jvp_call":
+        called = equation.params["call_jaxpr"]
+        names = [inner.primitive.name for inner in called.jaxpr.eqns]
+        return called if names == ["conv_general_dilated"] else None
+    return equation.params.get(_INLINED.get(equation.primitive.name, ""))
+
+
 def _inline(program: _Program, counter, closed, inputs: Sequence[int]) -> list[int]:
     """Append the equations of a (closed) jaxpr applied to ``inputs``; return its output slots."""
     jaxpr, constants = getattr(closed, "jaxpr", closed), getattr(closed, "consts", ())
@@ -179,7 +188,7 @@ def _inline(program: _Program, counter, closed, inputs: Sequence[int]) -> list[i
     slots.update((v, constant(c)) for v, c in zip(jaxpr.constvars, constants, strict=True))
     for equation in jaxpr.eqns:
         arguments = tuple(read(v) for v in equation.invars)
-        inner = equation.params.get(_INLINED.get(equation.primitive.name, ""))
+        inner = _called(equation)
         if inner is not None:
             results = _inline(program, counter, inner, arguments)
         else:

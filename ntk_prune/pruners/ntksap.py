@@ -39,6 +39,7 @@ from ntk_prune.pruners.common import (
     entry_sum,
     make_pruner,
 )
+from ntk_prune.rng import jit_drawing
 from ntk_prune.types import Array, Key, Mask, Model, Params, Pruner, State
 
 Inputs = Literal["normal", "uniform", "rademacher", "data"]
@@ -80,9 +81,11 @@ def ntksap(
         saliencies = jax.tree.map(jnp.zeros_like, params)
         for i in range(0, n, step):
             x = batches.x[np.arange(i, min(i + step, n)) % len(batches.x)]
+            drawn = _draws(
+                model.init, params, epsilon, input_distribution, estimator, keys[i : i + step], x
+            )
             for output in _outputs(model, params, state, x, estimator):
-                draw = (keys[i : i + step], x, epsilon, output, input_distribution, estimator)
-                saliencies = _add_draws(saliencies, model, params, state, mask, *draw)
+                saliencies = _add_draws(saliencies, model, state, mask, drawn, output, estimator)
         return _magnitude(saliencies, mask)
 
     return make_pruner(score, num_rounds, schedule, scope)
@@ -170,26 +173,38 @@ def draw_perturbation(key: Key, params: Params, epsilon: Array) -> Params:
     return masks.only_prunable(jax.tree.unflatten(treedef, drawn))
 
 
-def _draw_saliency(model, params, state, mask, epsilon, output, distribution, estimator, key, x):
-    """``saliency`` of freshly drawn weights, inputs and perturbation."""
+def _draw(init, params, epsilon, distribution, estimator, key, x):
+    """Freshly drawn weights, inputs like ``x`` and a perturbation."""
     of_weights, of_inputs, of_perturbation = jax.random.split(key, 3)
-    weights = redraw(params, model.init(of_weights, x)[0])
+    weights = redraw(params, init(of_weights, x)[0])
     z = draw_inputs(of_inputs, x, distribution)
     if estimator == "trace":
         delta = masks.only_prunable(jax.tree.map(lambda p: jnp.full_like(p, epsilon), params))
     else:
         delta = draw_perturbation(of_perturbation, params, epsilon)
-    return saliency(model, weights, state, mask, z, delta, estimator, output)
+    return weights, z, delta
 
 
-@functools.partial(jax.jit, static_argnames=("model", "distribution", "estimator"))
-def _add_draws(sums, model, params, state, mask, keys, x, epsilon, output, distribution, estimator):
-    """``sums`` plus the saliencies of the draws ``keys [k]`` on ``x [k, B, ...]``."""
-    settings = (model, params, state, mask, epsilon, output, distribution, estimator)
-    of_draw = functools.partial(_draw_saliency, *settings)
-    if len(keys) == 1:  # a vmapped kernel would turn convolutions into grouped ones
-        return add(sums, of_draw(keys[0], x[0]))
-    return add(sums, jax.tree.map(lambda s: s.sum(0), jax.vmap(of_draw)(keys, x)))
+@functools.partial(jit_drawing, static_argnames=("init", "distribution", "estimator"))
+def _draws(init, params, epsilon, distribution, estimator, keys, x):
+    """What ``_draw`` draws for ``keys [k]`` and batches ``x [k, B, ...]``, stacked."""
+    draw = functools.partial(_draw, init, params, epsilon, distribution, estimator)
+    if len(keys) == 1:
+        return jax.tree.map(lambda leaf: leaf[None], draw(keys[0], x[0]))
+    return jax.vmap(draw)(keys, x)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "estimator"))
+def _add_draws(sums, model, state, mask, drawn, output, estimator):
+    """``sums`` plus the saliencies of what was ``drawn``."""
+
+    def of_draw(draw):
+        weights, z, delta = draw
+        return saliency(model, weights, state, mask, z, delta, estimator, output)
+
+    if len(drawn[1]) == 1:  # a vmapped kernel would turn convolutions into grouped ones
+        return add(sums, of_draw(jax.tree.map(lambda leaf: leaf[0], drawn)))
+    return add(sums, jax.tree.map(lambda s: s.sum(0), jax.vmap(of_draw)(drawn)))
 
 
 def _outputs(model, params, state, x, estimator):

@@ -1,9 +1,12 @@
 """One device, four devices, pmap and jit are the same experiment."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from training_problem import Problem, ingredients
 
 from ntk_prune import masks, training
 from ntk_prune.models import resnet
@@ -138,9 +141,12 @@ def test_batches_from_the_host_train_like_batches_on_the_devices(problem):
             assert_same(streamed.state, problem.train(7, state, parallel=parallel).state)
 
 
-@pytest.mark.parametrize("parallel", ["pmap", "jit"])
-def test_replicates_in_one_program_train_as_one_by_one(problem, parallel):
+@pytest.mark.parametrize(
+    ("parallel", "convolution"), [("pmap", False), ("jit", False), ("jit", True)]
+)
+def test_replicates_in_one_program_train_as_one_by_one(parallel, convolution):
     """Each with its own weights, mask, data order and augmentation; on four devices."""
+    problem = Problem(*ingredients(convolution=convolution))
     keys = jax.random.split(jax.random.key(3), 3)
     make = lambda key: problem.model.init(key, jnp.zeros((1, 4, 4, 1)))[0]  # noqa: E731
     states, alone = [], []
@@ -162,3 +168,16 @@ def test_replicates_in_one_program_train_as_one_by_one(problem, parallel):
         assert_same(jax.tree.map(lambda a, r=r: a[r], together[-1].state), alone[r][-1].state)
         losses = [epoch.loss[r] for epoch in together]
         np.testing.assert_allclose(losses, [epoch.loss for epoch in alone[r]], rtol=1e-5)
+
+
+def test_on_a_cpu_no_convolution_has_a_mapped_kernel():
+    problem = Problem(*ingredients(convolution=True))
+    step = training.make_train_step(problem.model, problem.optimizer, problem.prepare)
+    how = training.distribute(step, "jit", jax.devices()[:1], replicates=3)
+    state = how.replicate(jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), problem.create()))
+    rows, keys = np.zeros((1, 3, 8), int), jax.random.split(jax.random.key(0), 3)
+    batches = how.take(*how.replicate((problem.x, problem.y)), rows, keys)
+    program = how.step.lower(state, batches).as_text()
+    groups = re.findall(r"feature_group_count = (\d+)", program)
+    assert groups
+    assert set(groups) == {"1"}

@@ -10,15 +10,19 @@ from flax import linen as nn
 
 from ntk_prune import masks, training
 from ntk_prune.models import BatchNorm, model
+from ntk_prune.models.linen import conv
 from ntk_prune.types import Mask, Model, Params, State
 
 
 class Net(nn.Module):
     dtype: str | None = None
+    convolution: bool = False
 
     @nn.compact
     def __call__(self, x, *, train, momentum=0.9, axis_name=None):
         mode = {"train": train, "momentum": momentum, "axis_name": axis_name}
+        if self.convolution:
+            x = nn.relu(conv(4, 3, name="conv", dtype=self.dtype)(x))
         x = nn.Dense(16, dtype=self.dtype)(x.reshape(len(x), -1))
         x = nn.relu(BatchNorm(dtype=self.dtype)(x, **mode))
         return nn.Dense(3, dtype=self.dtype)(x)
@@ -77,8 +81,8 @@ class Problem:
 
 
 @functools.cache
-def ingredients(dtype: str | None = None):
-    network = model(Net(dtype))
+def ingredients(dtype: str | None = None, convolution: bool = False):
+    network = model(Net(dtype, convolution))
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
     params, state = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
