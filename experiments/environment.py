@@ -58,6 +58,8 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "commit": _commit(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "heap": os.environ.get("GLIBC_TUNABLES", ""),
+        "compilation_cache": jax.config.jax_compilation_cache_dir,
     }
 
 

@@ -9,6 +9,7 @@ import jax
 from jax.errors import JaxRuntimeError
 
 from experiments import cli, hosts, logs, signals, trackers
+from experiments.compilation import keep_programs
 from experiments.config import to_dict
 from experiments.errors import UserError
 from experiments.protocols import PROTOCOLS
@@ -44,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(command: cli.Command, processes: hosts.Hosts | None) -> int:
     config, protocol = command.config, PROTOCOLS[command.config.protocol]
+    keep_programs()
     if command.dry_run:
         print(f"{json.dumps(to_dict(config), indent=1)}\n{command.workdir}")
         for line in protocol.costs(config) if protocol.costs else ():

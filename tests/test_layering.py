@@ -38,11 +38,11 @@ ALLOWED = {
     "inertial": CORE | {"ntk", "landscape", "linalg", "training"},
 }
 # Each module or package of experiments may import the ones before it.
-EXPERIMENTS = ("errors", "signals", "lifeline", "hosts", "logs", "trackers", "presentation",
-               "plotting", "references", "config", "runs", "environment", "store", "stages",
-               "metrics", "factories", "driver", "pruning", "observers", "comparison", "trained",
-               "protocols", "report", "launch", "cli", "run", "measure", "regimes", "results",
-               "check", "sweep")  # fmt: skip
+EXPERIMENTS = ("heap", "errors", "signals", "lifeline", "hosts", "logs", "trackers", "presentation",
+               "plotting", "references", "config", "runs", "environment", "compilation", "store",
+               "stages", "metrics", "factories", "driver", "pruning", "observers",
+               "comparison", "trained", "protocols", "report", "launch", "cli", "run", "measure",
+               "regimes", "results", "check", "sweep")  # fmt: skip
 # What goes on from another workflow imports that one; no workflow imports any other.
 PARENTS = {"transfer": "prune_and_train", "segmentation": "prune_and_train"}
 COMMAND_LINES = {"run", "measure", "regimes", "results", "check", "sweep", "report.__main__"}
