@@ -71,21 +71,21 @@ def make_problem(network: str, density: float) -> Problem:
     return Problem(model, params, state, mask, x, y, delta)
 
 
-def torch_arrays(problem: Problem) -> dict[str, np.ndarray]:
-    """The problem in the names and layouts of PyTorch."""
+def torch_arrays(params: Params, state: State, mask: Mask, x: jax.Array) -> dict[str, np.ndarray]:
+    """A masked network and its inputs in the names and layouts of PyTorch."""
+    weights = _named({"params": params, "state": state}, "weight")
+    kept = _named({"params": masks.as_float(mask, params)}, "mask")
+    prunable = {f"mask:{torch_name(path, resnet_name)}" for path in _prunable(params)}
+    images = {"x": np.asarray(x).transpose(0, 3, 1, 2)}
+    return images | weights | {name: kept[name] for name in sorted(prunable)}
 
-    def named(tree: Params, part: str) -> dict[str, np.ndarray]:
-        return {
-            f"{part}:{torch_name(path, resnet_name)}": torch_layout(leaf)
-            for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
-        }
 
-    images = {"x": np.asarray(problem.x).transpose(0, 3, 1, 2), "y": np.asarray(problem.y, int)}
-    weights = named({"params": problem.params, "state": problem.state}, "weight")
-    prunable = {f"mask:{torch_name(path, resnet_name)}" for path in _prunable(problem.params)}
-    kept = named({"params": masks.as_float(problem.mask, problem.params)}, "mask")
-    moved = named({"params": problem.delta}, "delta")
-    return images | weights | {name: kept[name] for name in sorted(prunable)} | moved
+def _named(tree: Params, part: str) -> dict[str, np.ndarray]:
+    """The leaves of a tree as ``<part>:<PyTorch's name>``."""
+    return {
+        f"{part}:{torch_name(path, resnet_name)}": torch_layout(leaf)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
 
 
 def torch_layout(leaf: jax.Array) -> np.ndarray:
@@ -155,16 +155,19 @@ class _Train:
 
 def compare(network: str, work: str, arguments: argparse.Namespace, folder: Path) -> str:
     """One line of the table."""
-    problem = folder / f"{network}.npz"
-    if not problem.exists():
-        np.savez(problem, **torch_arrays(make_problem(network, arguments.density)))  # pyright: ignore
+    file = folder / f"{network}.npz"
+    if not file.exists():
+        problem = make_problem(network, arguments.density)
+        arrays = torch_arrays(problem.params, problem.state, problem.mask, problem.x)
+        others = {"y": np.asarray(problem.y, int), **_named({"params": problem.delta}, "delta")}
+        np.savez(file, **arrays, **others)  # pyright: ignore
     common = ["--network", network, "--work", work]
     here = [sys.executable, "-m", "benchmarks.compare", *common, "--worker"]
     there = [arguments.torch_python, "-m", "benchmarks.torch_work", *common, "--problem"]
     commands = {
         "here": [*here, "--density", str(arguments.density)],
-        "NCHW": [*there, str(problem)],
-        "channels_last": [*there, str(problem), "--channels_last"],
+        "NCHW": [*there, str(file)],
+        "channels_last": [*there, str(file), "--channels_last"],
     }
     heap = {"GLIBC_TUNABLES": KEPT}
     workers = alternate((Worker(*item, heap) for item in commands.items()), arguments.repeats)

@@ -10,20 +10,20 @@ matrix-product peak that they come to, and the peak memory of the process above 
 
 Ways: here (this engine), jacrev (vmap of jacrev, one product), neural-tangents' three
 implementations, torch (torch.func: vmap of jacrev, one product; `--torch_python` names a Python
-that has torch). All but this engine contract every coordinate whatever the density.
+that has torch). All but this engine contract every coordinate whatever the density. Ways whose
+kernels differ in norm or trace end the benchmark.
 """
 
 import argparse
 import json
 import os
-import resource
-import subprocess
 import sys
-import time
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.alternation import Worker, alternate, check_equal, serve
 
 WAYS = ("here", "jacrev", "nt_jacobian", "nt_structured", "nt_vectors", "torch")
 IMPLEMENTATIONS = {
@@ -32,44 +32,41 @@ IMPLEMENTATIONS = {
     "nt_vectors": "NTK_VECTOR_PRODUCTS",
 }
 CLASSES = 10
+AGREEMENT = 1e-3
 
 
-def peak_memory() -> int:
-    """Peak resident bytes of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def numbers(kernel: np.ndarray) -> list[float]:
+    """The norm and the trace of ``[n, n, C, C]`` or ``[n C, n C]``, by which ways are compared."""
+    trace = np.einsum("iicc->", kernel) if kernel.ndim == 4 else np.trace(kernel)
+    return [float(np.linalg.norm(kernel)), float(trace)]
 
 
-def serve(prepare: Callable[[], tuple[Callable[[], np.ndarray], float | None]]) -> None:
-    """Answer each line of standard input with one timed repeat, as JSON."""
-    compute, flops = prepare()
-    start = peak_memory()
-    compute()  # compiles
-    for _ in sys.stdin:
-        wall, cpu = time.perf_counter(), time.process_time()
-        kernel = compute()
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        norm = float(np.linalg.norm(kernel))
-        memory = peak_memory() - start
-        answer = {"wall": wall, "cpu": cpu, "memory": memory, "flops": flops, "norm": norm}
-        print(json.dumps(answer), flush=True)
+def make_problem(n: int, density: float, width: int):
+    """The network, its variables, a mask, and the inputs."""
+    import jax
+
+    from ntk_prune import masks, models
+
+    model = models.resnet(20, width, CLASSES)
+    x = jax.random.normal(jax.random.key(1), (n, 32, 32, 3))
+    params, state = jax.jit(model.init)(jax.random.key(0), x[:1])
+    mask = masks.ones_like(params)
+    if density < 1:
+        scores = jax.tree.map(lambda p: jax.random.uniform(jax.random.key(p.size), p.shape), params)
+        mask = masks.keep_top(scores, mask, density)
+    return model, params, state, mask, x
 
 
 def prepare(way: str, n: int, density: float, width: int):
     """The computation of one way, and its counted operations where they are known."""
     import jax
 
-    from ntk_prune import masks, models
     from ntk_prune.ntk import empirical_ntk, estimate_cost
     from ntk_prune.ntk.backends.neural_tangents import kernel_function
     from ntk_prune.ntk.problem import KernelProblem
 
-    model = models.resnet(20, width, CLASSES)
-    x = jax.random.normal(jax.random.key(1), (n, 32, 32, 3))
-    params, state = jax.jit(model.init)(jax.random.key(0), x[:1])
-    options = {"state": state, "wrt": "prunable", "mask": None}
-    if density < 1:
-        scores = jax.tree.map(lambda p: jax.random.uniform(jax.random.key(p.size), p.shape), params)
-        options["mask"] = masks.keep_top(scores, masks.ones_like(params), density)
+    model, params, state, mask, x = make_problem(n, density, width)
+    options = {"state": state, "wrt": "prunable", "mask": mask if density < 1 else None}
     if way == "here":
         flops = estimate_cost(model, params, x, **options).flops
         return lambda: empirical_ntk(model, params, x, **options), flops
@@ -110,56 +107,26 @@ def _jacrev(model, params, x, options):
     return lambda: np.asarray(kernel(theta, x)), flops
 
 
-class Worker:
-    """A process that computes one way, one repeat at a time."""
-
-    def __init__(self, way: str, n: int, density: float, width: int, torch_python: str):
-        numbers = ["--n", str(n), "--density", str(density), "--width", str(width)]
-        if way == "torch":
-            script = str(Path(__file__).with_name("ntk_torch.py"))
-            command = [torch_python, script, *numbers]
-        else:
-            command = [sys.executable, "-m", "benchmarks.ntk", "--worker", way, *numbers]
-        environment = os.environ | {"OMP_WAIT_POLICY": "passive"}  # torch must not spin
-        self.way, self.answers = way, []
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-
-    def repeat(self) -> bool:
-        """Run once; False when the process has died."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.write("go\n")
-            self.process.stdin.flush()
-            self.answers.append(json.loads(self.process.stdout.readline()))
-        except (BrokenPipeError, json.JSONDecodeError):
-            return False
-        return True
-
-    def best(self) -> dict:
-        """The fastest repeat."""
-        return min(self.answers, key=lambda answer: answer["wall"])
-
-    def close(self) -> None:
-        """End the process."""
-        if self.process.stdin is not None and not self.process.stdin.closed:
-            self.process.stdin.close()
-        self.process.wait()
+def command(way: str, n: int, density: float, arguments: argparse.Namespace, file: Path):
+    """The words that start the process of one way."""
+    if way == "torch":
+        return [arguments.torch_python, "-m", "benchmarks.ntk_torch", "--problem", str(file)]
+    words = ["--n", str(n), "--density", str(density), "--width", str(arguments.width)]
+    return [sys.executable, "-m", "benchmarks.ntk", "--worker", way, *words]
 
 
 def compare(ways: list[str], n: int, density: float, arguments: argparse.Namespace) -> list[dict]:
     """One row a way; a way that dies (out of memory) is left out with a note."""
-    workers = [Worker(w, n, density, arguments.width, arguments.torch_python) for w in ways]
-    for _ in range(arguments.repeats):
-        for worker in list(workers):
-            if not worker.repeat():
-                print(f"{worker.way} died at n = {n}", file=sys.stderr)
-                worker.close()
-                workers.remove(worker)
-    for worker in workers:
-        worker.close()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "problem.npz"
+        if "torch" in ways:
+            from benchmarks.compare import torch_arrays
+
+            _, *network = make_problem(n, density, arguments.width)
+            np.savez(file, **torch_arrays(*network))  # pyright: ignore
+        started = (Worker(way, command(way, n, density, arguments, file)) for way in ways)
+        workers = alternate(started, arguments.repeats)
+    check_equal(workers, AGREEMENT)
     return [{"way": w.way, "n": n, "density": density, **w.best()} for w in workers]
 
 
@@ -173,7 +140,7 @@ def show(rows: list[dict], peak: float) -> None:
         print(
             f"{row['n']:5d} {row['density']:7g}  {row['way']:14s} {row['wall']:8.3f} {ratio} "
             f"{row['cpu'] / (os.cpu_count() or 1):8.3f} {counted} {share} "
-            f"{row['memory'] / 2**20:8.0f}  {row['norm']:.6g}",
+            f"{row['memory'] / 2**20:8.0f}  {row['numbers'][0]:.6g}",
             flush=True,
         )
 
@@ -202,7 +169,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse(argv)
     if arguments.worker:
         n, density = arguments.n[0], arguments.density[0]
-        serve(lambda: prepare(arguments.worker, n, density, arguments.width))
+        compute, flops = prepare(arguments.worker, n, density, arguments.width)
+        serve(lambda: numbers(compute()), flops)
         return
     from benchmarks.machine import describe, matrix_product_peak
 

@@ -22,14 +22,14 @@ Work = Callable[["Problem"], list[float]]
 
 
 class Problem:
-    """What `benchmarks.compare` wrote: weights, their masks, a perturbation, images and labels."""
+    """A file of ours: weights, masks and images, and, for some works, a perturbation and labels."""
 
     def __init__(self, file: str, network: str, memory_format: torch.memory_format):
         with np.load(file, allow_pickle=False) as arrays:
             tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         self.network: Network = NETWORKS[network]
         self.x = tensors.pop("x").to(memory_format=memory_format)
-        self.y = tensors.pop("y")
+        self.y = tensors.pop("y", torch.zeros(len(self.x), dtype=torch.long))
         parts: dict[str, Weights] = {"weight": {}, "mask": {}, "delta": {}}
         for name, tensor in tensors.items():
             part, _, name = name.partition(":")
