@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from ntk_prune import masks
+from ntk_prune.compiling import jit_once
 from ntk_prune.ntk import diagnostics, empirical_ntk, estimate_cost
-from ntk_prune.rng import jit_drawing
 from ntk_prune.training import TrainState
 from ntk_prune.types import Array, Mask, Model, Params, State
 
@@ -40,7 +40,7 @@ def kernel_costs(
         num_images: Images of the kernel.
         densities: Kept fractions of the prunable weights.
     """
-    params, state = jit_drawing(model.init)(jax.random.key(0), image)
+    params, state = jit_once(model.init)(jax.random.key(0), image)
     x: Any = jax.ShapeDtypeStruct((num_images, *image.shape[1:]), np.float32)
     dense, scores = masks.ones_like(params), jax.tree.map(np.abs, params)
     for density in sorted(set(densities), reverse=True):

@@ -13,10 +13,11 @@ PACKAGE = ROOT / "ntk_prune"
 
 # Which packages of ntk_prune each layer may import; itself is always allowed.
 CORE = {"types", "activations", "losses", "masks", "allocation", "schedules", "rng", "conv_patches",
-        "coordinates", "progress"}  # fmt: skip
+        "compiling", "coordinates", "progress"}  # fmt: skip
 ALLOWED = {
     "types": set(),
     "rng": set(),
+    "compiling": set(),
     "progress": set(),
     "schedules": {"types"},
     "activations": {"types"},

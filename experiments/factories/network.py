@@ -12,10 +12,10 @@ from experiments.config import ModelConfig, PruneConfig
 from experiments.errors import UserError, user_errors
 from experiments.factories.data import Data
 from ntk_prune import activations, masks
+from ntk_prune.compiling import jit_once
 from ntk_prune.interop import pretrained
 from ntk_prune.models import MODELS
 from ntk_prune.pruners import PRUNERS, controls
-from ntk_prune.rng import jit_drawing
 from ntk_prune.types import Array, Key, Model, Params, Pruner, State
 
 LARGEST_TRIED = 256
@@ -94,7 +94,7 @@ def initialise(config: ModelConfig, key: Key, model: Model, image: Array) -> tup
 
     With one seed, every method gets the same.
     """
-    params, state = jit_drawing(model.init)(key, image)
+    params, state = jit_once(model.init)(key, image)
     if config.weights is None:
         return params, state
     with user_errors("model.weights"):

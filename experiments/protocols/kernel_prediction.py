@@ -21,11 +21,12 @@ from experiments.plotting.saving import save
 from experiments.protocols.protocol import Protocol
 from experiments.store import Store
 from ntk_prune import data, masks
+from ntk_prune.compiling import jit_once
 from ntk_prune.models import mlp
 from ntk_prune.models.mlp import ACTIVATIONS
 from ntk_prune.ntk import empirical_ntk, gradient_flow
 from ntk_prune.pruners import prune
-from ntk_prune.rng import jit_drawing, stream
+from ntk_prune.rng import stream
 from ntk_prune.types import Array, Mask, Model, Params, State
 
 
@@ -164,7 +165,7 @@ def _pruned(
     config: KernelPrediction, dataset: data.Dataset, model: Model, image: Array, density: float
 ) -> tuple[Params, State, Mask]:
     """The network at initialisation with its mask, both applied and given."""
-    params, state = jit_drawing(model.init)(stream(config.seed, "init"), image)
+    params, state = jit_once(model.init)(stream(config.seed, "init"), image)
     mask = masks.ones_like(params)
     pruner = factories.make_pruner(config.prune)
     if pruner is not None and density < 1:

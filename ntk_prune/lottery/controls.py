@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from ntk_prune import masks
+from ntk_prune.compiling import jit_once
 from ntk_prune.pruners.common import check_choice
-from ntk_prune.rng import jit_drawing
 from ntk_prune.types import Array, Key, Mask, Model, Params, State
 
 RandomCounts = Literal["layer", "global", "even"]
@@ -43,6 +43,6 @@ def randomly_reinitialise(
     key: Key, model: Model, example: Array, mask: Mask
 ) -> tuple[Params, State]:
     """Newly drawn weights under ``mask``, and their state. ``example [1, ...]`` gives shapes."""
-    params, state = jit_drawing(model.init)(key, example)
+    params, state = jit_once(model.init)(key, example)
     masks.check(params, mask)
     return masks.apply(params, mask), state

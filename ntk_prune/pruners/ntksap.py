@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntk_prune import masks
+from ntk_prune.compiling import jit_once
 from ntk_prune.pruners.common import (
     Schedule,
     Scope,
@@ -39,7 +40,6 @@ from ntk_prune.pruners.common import (
     entry_sum,
     make_pruner,
 )
-from ntk_prune.rng import jit_drawing
 from ntk_prune.types import Array, Key, Mask, Model, Params, Pruner, State
 
 Inputs = Literal["normal", "uniform", "rademacher", "data"]
@@ -185,7 +185,7 @@ def _draw(init, params, epsilon, distribution, estimator, key, x):
     return weights, z, delta
 
 
-@functools.partial(jit_drawing, static_argnames=("init", "distribution", "estimator"))
+@functools.partial(jit_once, static_argnames=("init", "distribution", "estimator"))
 def _draws(init, params, epsilon, distribution, estimator, keys, x):
     """What ``_draw`` draws for ``keys [k]`` and batches ``x [k, B, ...]``, stacked."""
     draw = functools.partial(_draw, init, params, epsilon, distribution, estimator)

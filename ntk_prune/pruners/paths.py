@@ -10,11 +10,15 @@ with the mask on the kernels of both and biases dropped. A fixed factor on a pat
 such as the 1/S of a mean over S positions, stands in both by its square root.
 """
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 
 from ntk_prune import masks
 from ntk_prune.activations import Open, Record, Replay, Slope
+from ntk_prune.compiling import jit_once
 from ntk_prune.types import Array, Mask, Model, Params, State
 
 
@@ -61,6 +65,37 @@ def path_gradient(
 
     gradient = jax.grad(total)(jax.tree.map(jnp.square, masks.apply(params, mask)))
     return masks.apply(gradient, mask)
+
+
+def connected(model: Model, params: Params, state: State, mask: Mask, x: Array) -> Mask:
+    """The kept weights on a path from an input to an output; True where not prunable.
+
+    Their share of the prunable weights is the effective density (Vysogorets and Kempe, arXiv
+    2107.02306). The others pass nothing of the input on, at most a bias. ``x [B, ...]``, ``params``
+    and ``state`` give shapes. ValueError for a model that takes no ``activation``.
+    """
+    params, state, x = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (params, state, x))
+    with jax.enable_x64(True):
+        return _connected(model, params, state, mask, x)
+
+
+@functools.partial(jit_once, static_argnames="model")
+def _connected(model: Model, params: Params, state: State, mask: Mask, x: Array) -> Mask:
+    """A number of paths, each layer divided by the root of its fan-in: as far from an overflow
+    where all weights are kept as from an underflow where single ones are."""
+
+    def unit(path, leaf: Array) -> Array:
+        is_kernel = masks.is_kernel(masks.path_of(path))
+        return jnp.full_like(leaf, math.prod(leaf.shape[:-1]) ** -0.25 if is_kernel else 1.0)
+
+    units, state, ones = wide((params, state, jnp.ones_like(x[:1])))
+    units = jax.tree_util.tree_map_with_path(unit, units)
+    counts = path_gradient(model, units, state, mask, ones, slope=jnp.ones_like)
+
+    def on_path(path, count: Array, kept: Array) -> Array:
+        return count > 0 if masks.is_kernel(masks.path_of(path)) else kept
+
+    return jax.tree_util.tree_map_with_path(on_path, counts, mask)
 
 
 def wide(tree: Params) -> Params:

@@ -12,7 +12,7 @@ from tiny_problem import KEY, flat, random_variables, same
 
 from ntk_prune import masks
 from ntk_prune.activations import PLAIN
-from ntk_prune.models import convnet, linen, mlp
+from ntk_prune.models import convnet, linen, mlp, resnet, vit
 from ntk_prune.ntk import empirical_ntk
 from ntk_prune.pruners import paths, pxact, synflow_l2
 from ntk_prune.pruners.px import saliency
@@ -121,6 +121,40 @@ def test_the_kernel_has_two_factors_and_their_norms_bound_its_trace(name):
     assert by_output <= norms + slack
     if name == "one path":
         assert trace == pytest.approx(norms, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet", "pooled"])
+@pytest.mark.parametrize("density", [1.0, 0.5, 0.25])
+def test_connected_are_the_weights_of_the_paths(name, density):
+    model, shape, layers = NETWORKS[name]
+    x = jnp.ones((1, *shape))
+    params, _ = random_variables(model, x)
+    scores = jax.tree.map(lambda p: jax.random.uniform(jax.random.key(1), p.shape), params)
+    mask = masks.keep_top(scores, masks.ones_like(params), density)
+    kept = np.asarray(flat(jax.tree.map(jnp.float64, mask)))
+    uses = path_kernel(layers, kept, np.asarray(x).reshape(1, -1)).uses
+    connected = paths.connected(model, params, {}, mask, x)
+    same(np.asarray(flat(connected)), (uses > 0).any(0))
+
+
+def test_a_network_without_biases_is_that_of_its_connected_weights():
+    model, x = resnet(20, 2), jax.random.normal(KEY, (3, 8, 8, 3))
+    params, state = jax.jit(model.init)(KEY, x)
+    scores = jax.tree.map(lambda p: jax.random.uniform(jax.random.key(2), p.shape), params)
+    mask = masks.keep_top(scores, masks.ones_like(params), 0.1)
+    connected = paths.connected(model, params, state, mask, x)
+    assert 0 < masks.density(connected) < masks.density(mask)
+    whole, reduced = (
+        model.apply(masks.apply(params, m), state, x, train=False)[0] for m in (mask, connected)
+    )
+    np.testing.assert_array_equal(whole, reduced)
+
+
+def test_no_path_is_followed_through_a_network_that_has_none():
+    model, x = vit(patch=4, width=8, depth=1, heads=2), jnp.zeros((1, 8, 8, 3))
+    shapes = jax.eval_shape(model.init, KEY, x)
+    with pytest.raises(ValueError, match="no paths to follow"):
+        paths.connected(model, *shapes, masks.ones_like(shapes[0]), x)
 
 
 @tiny

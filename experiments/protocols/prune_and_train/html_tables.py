@@ -115,12 +115,14 @@ def layers(runs: Sequence[Run]) -> Iterator[Table]:
 def _layers_of(group: Frame, title: str, collapsed: int) -> Table:
     kept = group.pivot_table(index="depth", columns="seed", values="kept", aggfunc="first")
     first = group.drop_duplicates("depth").set_index("depth")
+    connected = group.groupby("depth")["connected"].mean()
     heads = ["layer", "shape", "total", *(f"kept, seed {seed}" for seed in kept.columns),
-             "kept (%)"]  # fmt: skip
+             "kept (%)", "on a path (%)"]  # fmt: skip
     rows = [
         [layer.layer, " \N{MULTIPLICATION SIGN} ".join(map(str, layer.shape)), f"{layer.total:,}",
          *(_kept(value) for value in kept.loc[depth]),
-         per_cent(kept.loc[depth].mean() / layer.total)]
+         per_cent(kept.loc[depth].mean() / layer.total),
+         NOTHING if math.isnan(connected[depth]) else per_cent(connected[depth] / layer.total)]
         for depth, layer in zip(first.index, first.itertuples(), strict=True)
     ]  # fmt: skip
     warning = f"{collapsed} collapsed" if collapsed else ""

@@ -18,9 +18,10 @@ from experiments.protocols.prune_and_train.config import PruneAndTrain
 from experiments.pruning import print_table, write_mask
 from experiments.store import Store
 from ntk_prune import masks, training
+from ntk_prune.compiling import jit_once
 from ntk_prune.ntk import diagnostics
 from ntk_prune.pruners import prune
-from ntk_prune.rng import jit_drawing, stream
+from ntk_prune.rng import stream
 from ntk_prune.types import Batch, Mask, Params, Pruner, State
 
 
@@ -95,7 +96,7 @@ def starting_weights(config: PruneAndTrain, recipe: factories.Recipe, params: Pa
     if config.prune.control != "reinit":
         return params
     key = jax.random.fold_in(stream(config.seed, "init"), 1)
-    return jit_drawing(recipe.model.init)(key, recipe.example)[0]
+    return jit_once(recipe.model.init)(key, recipe.example)[0]
 
 
 def find_mask(

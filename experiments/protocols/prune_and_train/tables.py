@@ -148,11 +148,14 @@ def measures(runs: Sequence[Run]) -> list[str]:
 
 
 def layers(runs: Sequence[Run]) -> Frame:
-    """One row per run and layer: depth (from 1), layer, shape, kept, total, collapsed."""
+    """One row per run and layer: depth (from 1), layer, shape, kept, connected, total, collapsed.
+
+    ``connected``, the kept weights on a path through the network, is missing where it is unknown.
+    """
     rows = [
         dict(label)
         | {"depth": depth, "layer": layer["name"], "shape": tuple(layer["shape"])}
-        | {"kept": layer["kept"], "total": layer["total"]}
+        | {"kept": layer["kept"], "total": layer["total"], "connected": layer.get("connected")}
         | {"collapsed": layer["name"] in run.pruning["collapsed"]}
         for label, run in zip(labels(runs).to_dict("records"), runs, strict=True)
         if run.pruning is not None
