@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from experiments.errors import user_errors
 from experiments.factories import Program, Recipe, choose_at_once
+from experiments.joint import OwnCheckpoints, apart, together
 from experiments.metrics import check_log, final_numbers, in_words, log_epoch, log_test
 from experiments.signals import held_back
 from experiments.stages import Numbers, done_once
@@ -34,6 +35,9 @@ LOG = logging.getLogger(__name__)
 
 Observer = Callable[[TrainState], dict[str, float]]
 """Numbers by name of a network at the start and after every epoch, for its ``metrics.jsonl``."""
+
+CHECKPOINTS = Path("checkpoints/training")
+"""Where a run that trains one network has its checkpoints."""
 
 Keep = Mapping[str, int | Literal["start"]]
 """The names under which the whole state is written, and the steps after which it is."""
@@ -76,11 +80,11 @@ def train_all(
     """
     checkpoints = store.path / "checkpoints" / stage
     for first in range(0, len(jobs), recipe.at_once):
-        together = jobs[first : first + recipe.at_once]
+        group = jobs[first : first + recipe.at_once]
         make = functools.partial(
-            _train_together, recipe, together, checkpoints / str(first), keep or {}, until
+            _train_together, recipe, group, [checkpoints / str(first)], keep or {}, until
         )
-        done_once([job.store for job in together], make)
+        done_once([job.store for job in group], make)
     _remove(checkpoints)
 
 
@@ -104,8 +108,8 @@ def train_named(
     """
     size = at_once or choose_at_once(recipe.shapes[0], len(jobs))
     for number, group in enumerate(_groups(store, stage, list(jobs), size)):
-        together = recipe.training_at_once(len(group))
-        train_all(together, [jobs[name] for name in group], store, f"{stage}_{number}", keep)
+        sized = recipe.training_at_once(len(group))
+        train_all(sized, [jobs[name] for name in group], store, f"{stage}_{number}", keep)
 
 
 def _groups(store: Store, stage: str, names: Sequence[str], size: int) -> list[list[str]]:
@@ -122,9 +126,17 @@ def _groups(store: Store, stage: str, names: Sequence[str], size: int) -> list[l
 def train_one(recipe: Recipe, job: TrainingJob) -> Numbers:
     """Train one network unless it is trained. Returns the numbers for its ``DONE``, which is left
     to the caller: a run may draw its figures before."""
-    checkpoints = job.store.path / "checkpoints" / "training"
-    (numbers,) = _train_together(recipe, [job], checkpoints, {}, None)
-    _remove(checkpoints)
+    (numbers,) = train_runs(recipe, [job])
+    return numbers
+
+
+def train_runs(recipe: Recipe, jobs: Sequence[TrainingJob]) -> list[Numbers]:
+    """The same for the networks of several runs, as one program. Each has its own checkpoints, as
+    if it trained alone."""
+    checkpoints = [job.store.path / CHECKPOINTS for job in jobs]
+    numbers = _train_together(recipe, jobs, checkpoints, {}, None)
+    for directory in checkpoints:
+        _remove(directory)
     return numbers
 
 
@@ -161,21 +173,28 @@ def load_state(
 def _train_together(
     recipe: Recipe,
     jobs: Sequence[TrainingJob],
-    directory: Path,
+    directories: Sequence[Path],
     keep: Keep,
     until: int | None,
 ) -> list[Numbers]:
-    """Train one group from where a kill stopped it. Returns the numbers of every ``DONE``."""
+    """Train one group from where a kill stopped it. Returns the numbers of every ``DONE``.
+
+    ``directories`` of checkpoints: one that all share, or one for each.
+    """
     end = recipe.num_steps if until is None else until
     if not all(job.store.has("params_final.safetensors") for job in jobs):
-        _to_the_end(recipe, jobs, directory, keep, end)
+        _to_the_end(recipe, jobs, directories, keep, end)
     for job in jobs:
         check_log(job.store, [end])
     return [final_numbers(job.store, job.store.load("params_final")["params"]) for job in jobs]
 
 
 def _to_the_end(
-    recipe: Recipe, jobs: Sequence[TrainingJob], directory: Path, keep: Keep, end: int
+    recipe: Recipe,
+    jobs: Sequence[TrainingJob],
+    directories: Sequence[Path],
+    keep: Keep,
+    end: int,
 ) -> None:
     """Train one group to its ``params_final``."""
     program = recipe.program(tuple(job.seed for job in jobs))
@@ -183,12 +202,13 @@ def _to_the_end(
     first = _common_step(starts)
     keep_at = {name: first if step == "start" else step for name, step in keep.items()}
     stops = sorted({end, *(step for step in keep_at.values() if first < step < end)})
-    state = _together(starts)
+    state = together(starts)
     for job, start in zip(jobs, starts, strict=True):
         _prepare(job, start, keep_at)
-    with Checkpoints(directory) as checkpoints:
+    shared = len(directories) == 1
+    with Checkpoints(directories[0]) if shared else OwnCheckpoints(directories) as checkpoints:
         if checkpoints.latest_step() is not None:
-            with user_errors(f"remove {directory} to train anew"):
+            with user_errors(f"remove {', '.join(map(str, directories))} to train anew"):
                 state = checkpoints.restore(state)
         step = int(np.ravel(state.step)[0])
         for job, start in zip(jobs, starts, strict=True):
@@ -206,7 +226,7 @@ def _to_the_end(
                     job.store.sync_logs()
                 with held_back():
                     checkpoints.save(epoch.step, state)
-    for job, final in zip(jobs, _apart(state, jobs), strict=True):
+    for job, final in zip(jobs, apart(state, len(jobs)), strict=True):
         job.store.save("params_final", {"params": final.params, "state": final.model_state})
 
 
@@ -216,26 +236,6 @@ def _common_step(starts: Sequence[TrainState]) -> int:
     if len(steps) > 1:
         raise ValueError(f"networks that train together start at one step, not at {sorted(steps)}")
     return steps.pop()
-
-
-def _together(states: Sequence[TrainState]) -> TrainState:
-    """The states with one more axis in front; one alone as it is."""
-    if len(states) == 1:
-        return states[0]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-
-
-def _apart(state: TrainState, jobs: Sequence[TrainingJob]) -> Iterator[TrainState]:
-    """The states that ``_together`` put together, one after another."""
-    if len(jobs) == 1:
-        yield state
-    else:
-        yield from (_take(state, r) for r in range(len(jobs)))
-
-
-@jax.jit
-def _take(state: TrainState, r: int) -> TrainState:
-    return jax.tree.map(lambda leaf: leaf[r], state)
 
 
 def _epochs(
@@ -278,7 +278,7 @@ def _record_epoch(
 ) -> None:
     """Log what every network learnt in an epoch and what is measured of it."""
     losses, accuracies = (np.atleast_1d(v).tolist() for v in (epoch.loss, epoch.accuracy))
-    for r, (job, state) in enumerate(zip(jobs, _apart(epoch.state, jobs), strict=True)):
+    for r, (job, state) in enumerate(zip(jobs, apart(epoch.state, len(jobs)), strict=True)):
         _keep(job.store, keep_at, state)
         test = recipe.evaluate(state.params, state.model_state)
         log_epoch(job.store, epoch, losses[r], accuracies[r], test, networks=len(jobs))

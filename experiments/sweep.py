@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 
-from experiments import signals
+from experiments.commands import command
 from experiments.config.loading import file_name
 from experiments.errors import UserError, expanded
 from experiments.launch import cells as grid
@@ -23,18 +23,11 @@ from experiments.launch.states import Ledger
 from experiments.presentation import as_text
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str]) -> int:
     """Parse and do what is asked. Returns the exit status: 0 where all cells that were to be run
-    are finished, 1 otherwise, 2 for a mistake."""
-    try:
-        with signals.raised():
-            return _sweep(*parse(sys.argv[1:] if argv is None else argv))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except signals.Interrupted as error:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return error.status
+    are finished, 1 otherwise."""
+    return _sweep(*parse(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--pack", type=_positive, default=1, metavar="N",
                         help="cells of one task of the array job; default: 1")  # fmt: skip
+    parser.add_argument("--at_once", type=_positive, default=1, metavar="N",
+                        help="cells that differ in seed and prune alone, trained as one program; "
+                        "default: 1")  # fmt: skip
     parser.add_argument("--retry", action="store_true",
                         help="forget recorded failures, then run, or --slurm")  # fmt: skip
     parser.add_argument("--workers", type=_positive, metavar="N",
@@ -115,10 +111,14 @@ def _sweep(arguments: argparse.Namespace, common: Mapping[str, str]) -> int:
         for cell in cells:
             ledger.forget_failure(cell)
     if arguments.slurm is not None:
-        return _submit(cells, ledger, arguments.pack, _options(arguments.slurm))
+        options = _options(arguments.slurm)
+        job = slurm.submit(cells, ledger, arguments.pack, arguments.at_once, options)
+        print(f"job {job} of Slurm; --status says what became of its cells")
+        return 0
     machine = slots(arguments.workers)
     if arguments.run or arguments.worker or arguments.retry:
-        local.run(cells, ledger, machine, wait=not arguments.worker, show=_print)
+        local.run(cells, ledger, machine, wait=not arguments.worker, at_once=arguments.at_once,
+                  show=_print)  # fmt: skip
         return _report(cells, ledger)
     if arguments.summary:
         groups = summary.summarise(cells)
@@ -133,12 +133,6 @@ def _sweep(arguments: argparse.Namespace, common: Mapping[str, str]) -> int:
         _report(cells, ledger)
         for line in filter(None, (slurm.queued(ledger), estimate(cells, ledger, len(machine)))):
             print(line)
-    return 0
-
-
-def _submit(cells: Sequence[Cell], ledger: Ledger, pack: int, options: Mapping[str, str]) -> int:
-    job = slurm.submit(cells, ledger, pack, options)
-    print(f"job {job} of Slurm; --status says what became of its cells")
     return 0
 
 

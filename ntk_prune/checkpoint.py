@@ -138,6 +138,16 @@ class Checkpoints:
         """The step of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints."""
+        return sorted(self._manager.all_steps())
+
+    def remove_after(self, step: int) -> None:
+        """Remove the checkpoints of later steps."""
+        for later in self.steps():
+            if later > step:
+                self._manager.delete(later)
+
     def restore(self, target: Any, step: int | None = None) -> Any:
         """The checkpoint of ``step`` (default: the newest), shaped and placed like ``target``.
 
@@ -146,8 +156,7 @@ class Checkpoints:
         newest one is passed over with a warning, and removed, where an older one can be read.
         Raises FileNotFoundError when there is no such checkpoint, ValueError when none is whole.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        tried = [s for s in steps if step in (None, s)]
+        tried = [s for s in reversed(self.steps()) if step in (None, s)]
         if not tried:
             raise FileNotFoundError(
                 f"no checkpoint{'' if step is None else f' of step {step}'} "

@@ -39,14 +39,16 @@ ALLOWED = {
     "inertial": CORE | {"ntk", "landscape", "linalg", "training"},
 }
 # Each module or package of experiments may import the ones before it.
-EXPERIMENTS = ("heap", "errors", "signals", "lifeline", "hosts", "logs", "trackers", "presentation",
-               "plotting", "references", "config", "runs", "environment", "compilation", "store",
-               "stages", "metrics", "factories", "driver", "pruning", "observers",
-               "comparison", "trained", "protocols", "report", "launch", "cli", "run", "measure",
-               "regimes", "results", "check", "sweep")  # fmt: skip
+EXPERIMENTS = ("heap", "errors", "signals", "commands", "lifeline", "hosts", "logs", "trackers",
+               "presentation", "plotting", "references", "config", "runs", "environment",
+               "compilation", "store", "stages", "metrics", "factories", "joint", "driver",
+               "pruning", "observers", "comparison", "trained", "protocols", "report", "launch",
+               "cli", "run", "together", "measure", "regimes", "results", "check",
+               "sweep")  # fmt: skip
 # What goes on from another workflow imports that one; no workflow imports any other.
 PARENTS = {"transfer": "prune_and_train", "segmentation": "prune_and_train"}
-COMMAND_LINES = {"run", "measure", "regimes", "results", "check", "sweep", "report.__main__"}
+COMMAND_LINES = {"run", "together", "measure", "regimes", "results", "check", "sweep",
+                 "report.__main__"}  # fmt: skip
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}
 HEAVY = {"tensorflow", "tensorflow_datasets", "neural_tangents", "matplotlib", "pandas", "torch",
          "sklearn", "orbax", "grain"}  # fmt: skip

@@ -1,5 +1,9 @@
-"""Cells as processes of this machine, several at a time. A cell that crashes costs one cell."""
+"""Cells as processes of this machine, several at a time. A cell that crashes costs one cell.
 
+Cells that train as one program share a process. If that fails, each of them is run alone.
+"""
+
+import itertools
 import os
 import re
 import signal
@@ -15,6 +19,7 @@ from tqdm import tqdm
 from experiments.errors import UserError
 from experiments.hosts import VARIABLE
 from experiments.launch.cells import Cell
+from experiments.launch.packing import companions
 from experiments.launch.slots import Slot
 from experiments.launch.states import Ledger, is_finished
 from experiments.signals import SIGNALS, Interrupted
@@ -28,13 +33,25 @@ _ANNOUNCEMENTS = {signal.SIGUSR1, signal.SIGUSR2}
 _ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt)\b")
 
 
-class Attempt(NamedTuple):
-    """A cell that runs. ``claim`` is open in its process too, so it outlives this one."""
+class Claimed(NamedTuple):
+    """A cell, and the open file that keeps others from it."""
 
     cell: Cell
+    file: IO[str]
+
+
+class Attempt(NamedTuple):
+    """Cells that run in one process. The files of their claims are open there too, so that the
+    claims outlive this process."""
+
+    claimed: Sequence[Claimed]
     process: subprocess.Popen
-    claim: IO[str]
     began: float
+
+    def release(self) -> None:
+        """Let others have the cells."""
+        for _, file in self.claimed:
+            file.close()
 
 
 def run(
@@ -43,15 +60,17 @@ def run(
     slots: Sequence[Slot],
     *,
     wait: bool,
+    at_once: int = 1,
     show: Callable[[str], object] = print,
 ) -> None:
-    """Run the cells that are neither finished nor recorded as failed, one in each slot.
+    """Run the cells that are neither finished nor recorded as failed, a process in each slot.
 
     Args:
         cells: The cells, in the order in which they are begun.
         ledger: Where logs and failures are recorded.
         slots: What each of the processes may use.
         wait: Wait for cells that other processes work on, and run them if those are lost.
+        at_once: How many cells may train as one program.
         show: Takes one line for every cell that ends.
 
     Raises Interrupted where a cell was asked to end by someone else, and lets no cell run on
@@ -59,14 +78,17 @@ def run(
     """
     left = [cell for cell in cells if _is_open(cell, ledger)]
     progress = _Progress(len(cells), len(cells) - len(left), show)
+    alone: set[str] = set()
     active: dict[int, Attempt] = {}
     try:
         while left or active:
             for slot in [s for s, a in active.items() if a.process.poll() is not None]:
-                left += _end(active.pop(slot), ledger, progress)
+                again = _end(active.pop(slot), ledger, progress)
+                alone |= {cell.key for cell in again}
+                left += again
             for slot in set(range(len(slots))) - active.keys():
-                if attempt := _start_next(left, ledger, slots[slot], progress):
-                    active[slot] = attempt
+                if claimed := _claim_next(left, ledger, progress, at_once, alone):
+                    active[slot] = _start(claimed, ledger, slots[slot])
             if not active and not wait:
                 break
             time.sleep(0.1 if active else 1)
@@ -83,57 +105,83 @@ def _is_open(cell: Cell, ledger: Ledger) -> bool:
         return False
 
 
-def _start_next(
-    left: list[Cell], ledger: Ledger, slot: Slot, progress: "_Progress"
-) -> Attempt | None:
-    """Start the first cell that no other process works on, and take it out of ``left``."""
-    for cell in tuple(left):
-        if claim := ledger.claim(cell):
+def _claim_next(
+    left: list[Cell], ledger: Ledger, progress: "_Progress", at_once: int, alone: set[str]
+) -> list[Claimed]:
+    """Take the first cell that no other process works on out of ``left``, and with it those that
+    can train as one program, up to ``at_once``; the cells ``alone`` have none with them."""
+    claimed = _claim(left, 1, left, ledger, progress)
+    if at_once > 1 and claimed and claimed[0].cell.key not in alone:
+        fitting = companions(claimed[0].cell, [cell for cell in left if cell.key not in alone])
+        claimed += _claim(fitting, at_once - 1, left, ledger, progress)
+    return claimed
+
+
+def _claim(
+    cells: Iterable[Cell], most: int, left: list[Cell], ledger: Ledger, progress: "_Progress"
+) -> list[Claimed]:
+    """Take at most so many of the cells that are to be run and that nobody works on."""
+    claimed: list[Claimed] = []
+    for cell in tuple(cells):
+        if len(claimed) == most:
+            break
+        if file := ledger.claim(cell):
             left.remove(cell)
             if _is_open(cell, ledger):
-                return _start(cell, ledger, slot, claim)
-            claim.close()
-            progress.done_elsewhere()
-    return None
+                claimed.append(Claimed(cell, file))
+            else:
+                file.close()
+                progress.done_elsewhere()
+    return claimed
 
 
-def _start(cell: Cell, ledger: Ledger, slot: Slot, claim: IO[str]) -> Attempt:
-    path = ledger.log(cell)
+def _start(claimed: Sequence[Claimed], ledger: Ledger, slot: Slot) -> Attempt:
+    path = ledger.log(claimed[0].cell)
     path.parent.mkdir(parents=True, exist_ok=True)
     signal.pthread_sigmask(signal.SIG_BLOCK, _ANNOUNCEMENTS)  # the child inherits it
     try:
         with open(path, "w") as log:
             process = subprocess.Popen(
-                [sys.executable, *cell.words],
+                [sys.executable, *_words([cell for cell, _ in claimed])],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 env={**os.environ, **slot.environment, VARIABLE: "one"},
-                pass_fds=[claim.fileno()],
+                pass_fds=[file.fileno() for _, file in claimed],
                 process_group=0,  # Ctrl-C reaches this process alone
             )  # fmt: skip
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ANNOUNCEMENTS)
     if slot.cores is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, slot.cores)
-    return Attempt(cell, process, claim, time.monotonic())
+    return Attempt(claimed, process, time.monotonic())
+
+
+def _words(cells: Sequence[Cell]) -> list[str]:
+    """The command of one cell, or that of several as one program."""
+    if len(cells) == 1:
+        return list(cells[0].words)
+    runs = [["--", *cell.words[2:]] for cell in cells]  # without -m experiments.run
+    return ["-m", "experiments.together", *itertools.chain(*runs)]
 
 
 def _end(attempt: Attempt, ledger: Ledger, progress: "_Progress") -> list[Cell]:
-    """Record how an attempt ended; the cell again if another process turned out to have it."""
-    cell, status = attempt.cell, attempt.process.returncode
-    attempt.claim.close()
+    """Record how an attempt ended. Returns the cells that are to be run again, alone: several that
+    failed together, or one that another process turned out to have."""
+    cells, status = [cell for cell, _ in attempt.claimed], attempt.process.returncode
+    attempt.release()
     seconds = time.monotonic() - attempt.began
     if status == 0:
-        ledger.write(cell, seconds)
-        progress.finished(cell, seconds)
+        for cell in cells:
+            ledger.write(cell, seconds / len(cells))
+            progress.finished(cell, seconds / len(cells))
         return []
     for number in SIGNALS:
         if status in (-number, 128 + number):
             raise Interrupted(number)
-    error = last_error(ledger.log(cell), status)
-    if IN_USE in error:
-        return [cell]
-    ledger.write(cell, seconds, error)
-    progress.failed(cell, error)
+    error = last_error(ledger.log(cells[0]), status)
+    if len(cells) > 1 or IN_USE in error:
+        return cells
+    ledger.write(cells[0], seconds, error)
+    progress.failed(cells[0], error)
     return []
 
 
@@ -158,7 +206,7 @@ def _stop(attempts: Iterable[Attempt]) -> None:
         except subprocess.TimeoutExpired:
             attempt.process.kill()
             attempt.process.wait()
-        attempt.claim.close()
+        attempt.release()
 
 
 class _Progress:

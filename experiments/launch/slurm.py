@@ -30,11 +30,13 @@ class Task(NamedTuple):
 
     cells: Sequence[Cell]
     folder: Path
+    at_once: int
 
     def __call__(self) -> None:
         """Run the cells that are left. A preemption ends it quietly: Slurm begins it again."""
         try:
-            local.run(self.cells, Ledger(self.folder), slots(None), wait=False, show=_print)
+            local.run(self.cells, Ledger(self.folder), slots(None), wait=False,
+                      at_once=self.at_once, show=_print)  # fmt: skip
         except Interrupted as error:
             sys.exit(error.status)
 
@@ -49,13 +51,16 @@ def _print(line: str) -> None:
     print(line, flush=True)
 
 
-def submit(cells: Sequence[Cell], ledger: Ledger, pack: int, flags: Mapping[str, str]) -> str:
+def submit(
+    cells: Sequence[Cell], ledger: Ledger, pack: int, at_once: int, flags: Mapping[str, str]
+) -> str:
     """Submit the cells that wait, ``pack`` to a task. Returns the number of the job.
 
     Args:
         cells: The cells.
         ledger: Where logs and failures are recorded; on a file system that the nodes share.
         pack: Cells of one task. One of many short cells waits less for the scheduler.
+        at_once: How many of them may train as one program.
         flags: Options of sbatch by name.
 
     UserError where submitit or Slurm is missing, a flag is refused, or no cell waits.
@@ -64,7 +69,7 @@ def submit(cells: Sequence[Cell], ledger: Ledger, pack: int, flags: Mapping[str,
     if not waiting:
         raise UserError("--slurm: no cell waits to be run")
     folder = ledger.folder.resolve()
-    tasks = [Task(waiting[i : i + pack], folder) for i in range(0, len(waiting), pack)]
+    tasks = [Task(waiting[i : i + pack], folder, at_once) for i in range(0, len(waiting), pack)]
     executor = _executor(folder / "slurm", flags)
     job = _submitted(executor, tasks)[0].job_id.partition("_")[0]
     with open(_jobs_file(ledger), "a") as file:

@@ -247,7 +247,7 @@ def test_steps_are_measured_here(capsys, tmp_path):
 def test_the_commands_of_the_page_are_commands(tmp_path):
     page = Path("docs/scaling.md").read_text()
     lines = [x for x in page.splitlines() if x.startswith("python -m experiments.sweep ")]
-    assert len(lines) == 10
+    assert len(lines) == 11
     parsed = [sweep.parse(shlex.split(line, comments=True)[3:]) for line in lines]
     for file, fields in {(arguments.file, tuple(common.items())) for arguments, common in parsed}:
         assert cells.resolve(cells.load(file), dict(fields), tmp_path)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from experiments.protocols.protocol import Protocol
 from experiments.protocols.prune_and_train.config import PruneAndTrain
-from experiments.protocols.prune_and_train.run import costs, prune_and_train
+from experiments.protocols.prune_and_train.run import costs, prune_and_train, run_together
 
 if TYPE_CHECKING:
     from experiments.presentation import Presentation
@@ -20,4 +20,4 @@ def show_trained(runs: "Sequence[Run]", published: "Sequence[Reference]") -> "Pr
     return presentation.present(runs, published)
 
 
-PROTOCOL = Protocol(PruneAndTrain, prune_and_train, costs, show_trained)
+PROTOCOL = Protocol(PruneAndTrain, prune_and_train, costs, show_trained, run_together)

@@ -1,7 +1,8 @@
 """Prune at initialisation, train, measure. Every stage leaves its artefact and is not redone."""
 
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import factories
-from experiments.driver import Observer, TrainingJob, train_one
+from experiments.driver import Observer, TrainingJob, train_one, train_runs
 from experiments.errors import user_errors
 from experiments.metrics import in_words
 from experiments.observers import KernelTracker, kernel_costs, kernel_of
@@ -33,9 +34,10 @@ class Setup(NamedTuple):
     batches: Batch | None  # what the pruner sees
 
 
-def make_setup(config: PruneAndTrain) -> Setup:
-    """Load the data and make every object. UserError says what is missing or does not fit."""
-    recipe = factories.Recipe(config)
+def make_setup(config: PruneAndTrain, recipe: factories.Recipe | None = None) -> Setup:
+    """Load the data and make every object, but for a recipe that other runs share. UserError says
+    what is missing or does not fit."""
+    recipe = recipe or factories.Recipe(config)
     for field in ("kernel_images", "hessian_images"):
         factories.check_images(field, getattr(config, field), recipe.dataset)
     with user_errors("prune"):
@@ -51,12 +53,26 @@ def make_setup(config: PruneAndTrain) -> Setup:
 
 def prune_and_train(config: PruneAndTrain, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
-    setup = make_setup(config)
-    params, state = initialise(config, setup.recipe)
-    with store.claimed():
-        numbers = run_stages(config, setup, store, params, state)
-        draw_figures(store)
-        finish(store, numbers)
+    run_together([(config, store)])
+
+
+def run_together(runs: Sequence[tuple[PruneAndTrain, Store]]) -> None:
+    """The same for runs that differ in seed and pruning alone. Each is pruned by itself; then their
+    networks train as one program."""
+    setups = [make_setup(runs[0][0])]
+    recipe = setups[0].recipe
+    setups += [make_setup(config, recipe) for config, _ in runs[1:]]
+    starts = [initialise(config, recipe) for config, _ in runs]
+    with contextlib.ExitStack() as stack:
+        for _, store in runs:
+            stack.enter_context(store.claimed())
+        jobs = [
+            job_of(config, setup, store, *start)
+            for (config, store), setup, start in zip(runs, setups, starts, strict=True)
+        ]
+        for job, numbers in zip(jobs, train_runs(recipe, jobs), strict=True):
+            draw_figures(job.store)
+            finish(job.store, numbers)
 
 
 def costs(config: PruneAndTrain) -> Iterator[str]:
@@ -77,6 +93,13 @@ def run_stages(
     config: PruneAndTrain, setup: Setup, store: Store, params: Params, state: State
 ) -> dict[str, Any]:
     """Prune, track the kernel, train: the numbers at the end."""
+    return train_one(setup.recipe, job_of(config, setup, store, params, state))
+
+
+def job_of(
+    config: PruneAndTrain, setup: Setup, store: Store, params: Params, state: State
+) -> TrainingJob:
+    """Everything before the training, and the network to train."""
     recipe = setup.recipe
     mask = find_mask(config, setup, store, params, state)
     if config.hessian_images and not store.has(curvature.FILE):
@@ -88,7 +111,7 @@ def run_stages(
     store.save("params_init", params)
     start = training.create(params, state, mask, recipe.optimizer)
     observers = track_kernel(config, recipe, store, params, state, mask)
-    return train_one(recipe, TrainingJob(store, config.seed, lambda: start, observers))
+    return TrainingJob(store, config.seed, lambda: start, observers)
 
 
 def starting_weights(config: PruneAndTrain, recipe: factories.Recipe, params: Params) -> Params:
