@@ -47,9 +47,13 @@ def on_slurm(root, *words):
     return sweep.main([f"{FILE}:long", "--root", str(root), *words])
 
 
-def queue(*words):
-    command = ["squeue", "-h", "-r", "-t", "pending,running,completing", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+def queue():
+    """Number, state and reason of every job that has not ended. One that is begun again has several
+    states in a second, not all of which squeue lists by default."""
+    command = ["squeue", "-h", "-r", "-t", "all", "-o", "%A %T %r"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    jobs = [line.split(maxsplit=2) for line in lines]
+    return [job for job in jobs if job[1] not in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")]
 
 
 def wait_for(condition, seconds=300):
@@ -64,10 +68,10 @@ def end_of_queue():
     """Let the jobs end; those that wait to be begun again need not wait two minutes."""
 
     def is_empty():
-        jobs = [line for line in queue("-o", "%A %r") if line]
-        for line in jobs:
-            if line.endswith("BeginTime"):
-                release = ["scontrol", "update", f"jobid={line.split()[0]}", "StartTime=now"]
+        jobs = queue()
+        for number, _, reason in jobs:
+            if reason == "BeginTime":
+                release = ["scontrol", "update", f"jobid={number}", "StartTime=now"]
                 subprocess.run(release, check=False, capture_output=True)
         return not jobs
 
@@ -107,6 +111,22 @@ def test_killed_and_preempted_tasks_end_with_the_bytes_of_a_local_run(cluster, t
     assert on_slurm(tmp_path / "slurm", "--run") == 0, "nothing is left to run"
     for cell in cells.resolve(get_sweep("long"), {}, tmp_path / "local"):
         assert run.main(list(cell.words[2:])) == 0
+    assert sweep_problem.runs(tmp_path / "slurm") == sweep_problem.runs(tmp_path / "local")
+
+
+def test_a_cell_longer_than_the_time_limit_ends_with_the_bytes_of_a_local_run(cluster, tmp_path):
+    """It stands still until Slurm warns of the end, which wakes it, and is begun again."""
+    words = ["--config.train.duration=100ep", "--shard", "1/4"]
+    fields = {"train.duration": "100ep"}
+    limits = ["partition=main", "time=1", "signal_delay_s=30"]
+    assert on_slurm(tmp_path / "slurm", *words, "--slurm", *limits) == 0
+    cell = cells.resolve(get_sweep("long"), fields, tmp_path / "slurm")[0]
+    os.kill(process_of(cell), signal.SIGSTOP)
+    end_of_queue()
+    assert json.loads((cell.workdir / "env.json").read_text())["resumed"]
+    assert on_slurm(tmp_path / "slurm", *words, "--run") == 0, "nothing is left to run"
+    alone = cells.resolve(get_sweep("long"), fields, tmp_path / "local")[0]
+    assert run.main(list(alone.words[2:])) == 0
     assert sweep_problem.runs(tmp_path / "slurm") == sweep_problem.runs(tmp_path / "local")
 
 
