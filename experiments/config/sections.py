@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from experiments.config.options import (
     DEFAULTS,
@@ -250,6 +250,11 @@ class Experiment:
     def __post_init__(self):
         check_values(self)
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2^32 - 1")
+
+    def trainings(self) -> list[tuple[Any, int]]:
+        """What a run trains: each a config with network, data and training, and how many networks
+        it makes. Empty where the config alone does not say it."""
+        return []
 
 
 @dataclasses.dataclass(frozen=True)

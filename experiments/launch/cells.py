@@ -59,20 +59,30 @@ def resolve(sweep: Sweep, common: Mapping[str, str], root: Path = ROOT) -> list[
         root: The directory that holds the run directories.
 
     UserError has a line for every cell that is refused: an unknown field, a bad value, a field
-    that is in ``common`` too, or the run of an earlier cell.
+    that is in ``common`` too, or the run of an earlier cell. What is wrong with several in the
+    same way is one line with their number.
     """
     texts = [{"config": sweep.config, **{k: text(v) for k, v in c.items()}} for c in sweep.cells]
     shown = differing(texts) or [name for name in texts[0] if name != "config"]
-    cells, errors = [], []
+    cells, errors = [], {}
     for number, fields in enumerate(texts, 1):
         try:
             cells.append(_cell(number, fields, shown, common, root))
         except UserError as error:
-            errors.append(f"cell {number} ({_label(fields, shown)}): {error}")
-    errors += _duplicates(cells)
-    if errors:
-        raise UserError("\n".join(errors))
+            first = f"cell {number} ({_label(fields, shown)})"
+            errors.setdefault(str(error), []).append(first)
+    lines = [_refusal(names, error, len(texts)) for error, names in errors.items()]
+    if lines := lines + _duplicates(cells):
+        raise UserError("\n".join(lines))
     return cells
+
+
+def _refusal(names: Sequence[str], error: str, count: int) -> str:
+    """The line of a mistake, with the cells that make it."""
+    if len(names) == 1:
+        return f"{names[0]}: {error}"
+    of = "all" if len(names) == count else f"{len(names)} of"
+    return f"{of} {count} cells, first {names[0]}: {error}"
 
 
 def text(value: Any) -> str:

@@ -1,11 +1,12 @@
 """What the trainings of a sweep take on this machine, by a few steps of each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 from tqdm import tqdm
 
-from experiments.config import Replicated
+from experiments.errors import UserError
 from experiments.factories import Recipe
 from experiments.launch.cells import Cell
 from ntk_prune import training
@@ -13,23 +14,38 @@ from ntk_prune import training
 STEPS = 10
 
 
+class Kind(NamedTuple):
+    """A training that cells have in common: its config, its first seed, how many networks."""
+
+    source: str
+    config: Any
+    seed: int
+    networks: int
+
+
 def measured(cells: Sequence[Cell], workers: int) -> Iterator[str]:
     """A line for each kind of training in the cells, then one for all of them.
 
-    Pruning, evaluations and other measures come on top. Workflows whose networks do not share one
-    training (``train``) are named and left out. UserError where data are missing.
+    Pruning, evaluations and other measures come on top. UserError where data are missing, or where
+    the configs of no cell say what is trained; those of some are named.
     """
+    silent = [cell for cell in cells if not cell.config.trainings()]
+    unknown = "configs of {} do not say what they train"
+    protocols = ", ".join(dict.fromkeys(cell.config.protocol for cell in silent))
+    if silent and len(silent) == len(cells):
+        raise UserError(f"--measure: {unknown.format(protocols)}")
     total = 0.0
-    for group in _by_training(cells):
-        of = f"{len(group)} cells of {group[0].source}"
-        if not hasattr(group[0].config, "train"):
-            yield f"{of}: not measured, {group[0].config.protocol} has several trainings"
-            continue
-        recipe = Recipe(group[0].config)  # pyright: ignore[reportArgumentType]
-        rate = _images_per_second(recipe, group[0].config.seed)
-        images = recipe.num_steps * recipe.config.train.batch_size * sum(map(_networks, group))
+    for kind in _kinds(cells):
+        recipe = Recipe(kind.config)
+        rate = _images_per_second(recipe, kind.seed)
+        images = recipe.num_steps * recipe.config.train.batch_size * kind.networks
         total += images / rate
-        yield f"{of}: {rate:.0f} images/s, {tqdm.format_interval(images / rate)} of training"
+        yield (
+            f"{kind.networks} networks of {kind.source}: {rate:.0f} images/s, "
+            f"{tqdm.format_interval(images / rate)} of training"
+        )
+    if silent:
+        yield f"{len(silent)} cells not measured: {unknown.format(protocols)}"
     whole, shared = (tqdm.format_interval(seconds) for seconds in (total, total / workers))
     yield (
         f"{whole} of training in all, {shared} with {workers} at a time, by {STEPS} steps on "
@@ -37,17 +53,15 @@ def measured(cells: Sequence[Cell], workers: int) -> Iterator[str]:
     )
 
 
-def _by_training(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The cells that have network, data and training in common."""
-    groups: dict[str, list[Cell]] = {}
+def _kinds(cells: Iterable[Cell]) -> list[Kind]:
+    """The trainings of all cells; those with network, data and training in common are one."""
+    kinds: dict[tuple[str, str], Kind] = {}
     for cell in cells:
-        parts = [getattr(cell.config, name, None) for name in ("model", "data", "train")]
-        groups.setdefault(repr([cell.config.protocol, *parts]), []).append(cell)
-    return list(groups.values())
-
-
-def _networks(cell: Cell) -> int:
-    return cell.config.replicates if isinstance(cell.config, Replicated) else 1
+        for config, networks in cell.config.trainings():
+            key = cell.source, repr([config.model, config.data, config.train])
+            kind = kinds.get(key, Kind(cell.source, config, cell.config.seed, 0))
+            kinds[key] = kind._replace(networks=kind.networks + networks)
+    return list(kinds.values())
 
 
 def _images_per_second(recipe: Recipe, seed: int) -> float:

@@ -28,6 +28,9 @@ class Train(Replicated):
         for duration in self.save:
             parse_duration(duration, "save")
 
+    def trainings(self):
+        return [(self, self.replicates)]
+
 
 CURVES = ("train/loss", "test/loss", "train/accuracy", "test/accuracy")
 

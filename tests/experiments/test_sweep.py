@@ -59,6 +59,19 @@ def test_fields_of_all_cells(tmp_path):
         resolved(tmp_path, {"seed": 0}, seed="1")
 
 
+def test_a_mistake_of_several_cells_is_one_line(tmp_path):
+    grid = axis("seed", range(7))
+    with pytest.raises(UserError) as caught:
+        resolved(tmp_path, *grid, **{"prune.desity": "1"})
+    assert str(caught.value).startswith("all 7 cells, first cell 1 (seed=0): ")
+    assert str(caught.value).count("\n") == 0
+    with pytest.raises(UserError) as caught:
+        resolved(tmp_path, *grid, *axis("prune.density", [5, 5]), {"prune.density": 6})
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("2 of 10 cells, first cell 8 (prune.density=5): ")
+    assert second.startswith("cell 10 (prune.density=6): ")
+
+
 def test_every_bad_cell_is_a_line_with_its_field(tmp_path, capsys):
     bad = [{"prune.desity": 0.1}, {"seed": 1}, {"prune.density": 5}, {"train.duration": "2"}]
     with pytest.raises(UserError) as caught:
@@ -228,14 +241,30 @@ def test_the_time_left_is_that_of_finished_cells_with_the_same_config_file(tmp_p
     assert estimate(some, ledger, 2).startswith("03:00 of work left, 01:30 with 2 at a time, by 1 ")
 
 
-def test_measured_steps_and_what_has_none(monkeypatch, tmp_path):
+def test_measured_steps(monkeypatch, tmp_path):
     some = cells.resolve(get_sweep(), {"train.duration": "7ep"}, tmp_path)
     several = cells.resolve(Sweep("three_regime_digits:smoke", [{"seed": 0}]), {}, tmp_path)
     monkeypatch.setattr(measuring, "_images_per_second", lambda recipe, seed: 280.0)
     first, second, total = measuring.measured([*some, *several], 2)
-    assert first == f"2 cells of {FILE}: 280 images/s, 01:10 of training"  # 2 x 7 x 5 steps
-    assert second.endswith("not measured, three_regime has several trainings")
-    assert total.startswith("01:10 of training in all, 00:35 with 2 at a time, by 10 steps on cpu")
+    assert first == f"2 networks of {FILE}: 280 images/s, 01:10 of training"  # 2 x 7 x 5 steps
+    assert second.startswith("18 networks of three_regime_digits:smoke: ")  # 2 + 2 x 2 x 2 x 2
+    assert " with 2 at a time, by 10 steps on cpu" in total
+
+
+def test_a_lottery_trains_every_level(tmp_path):
+    fields = {"config": "lottery_resnet20:smoke", "levels": 3, "replicates": 2}
+    (cell,) = cells.resolve(Sweep(FILE, [fields]), {}, tmp_path)
+    assert [networks for _, networks in cell.config.trainings()] == [8]
+
+
+def test_what_does_not_say_what_it_trains_is_not_measured(tmp_path, monkeypatch):
+    some = cells.resolve(get_sweep(), {}, tmp_path)
+    silent = cells.resolve(Sweep("imc_lenet_digits:smoke", [{"seed": 0}]), {}, tmp_path)
+    monkeypatch.setattr(measuring, "_images_per_second", lambda recipe, seed: 280.0)
+    *_, line, _ = measuring.measured([*some, *silent], 1)
+    assert line == "1 cells not measured: configs of imc do not say what they train"
+    with pytest.raises(UserError, match=r"^--measure: configs of imc do not say"):
+        list(measuring.measured(silent, 1))
 
 
 def test_steps_are_measured_here(capsys, tmp_path):

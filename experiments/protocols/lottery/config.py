@@ -42,3 +42,14 @@ class Lottery(Replicated):
         least = 1 if self.branches else 0
         require(self.levels >= least, "levels", self.levels, f"{least} or more")
         parse_duration(self.rewind, "rewind")
+
+    def trainings(self):
+        levels = (self, self.replicates * (self.levels + 1))
+        if parse_duration(self.pretraining.duration)[0] == 0:
+            return [levels]
+        return [(self.pretrained(), self.replicates), levels]
+
+    def pretrained(self) -> "Lottery":
+        """This config with the images and the duration of the pretraining."""
+        train = dataclasses.replace(self.train, duration=self.pretraining.duration)
+        return dataclasses.replace(self, data=self.pretraining.data, train=train)

@@ -1,6 +1,5 @@
 """Training on other images before level 0 of a lottery."""
 
-import dataclasses
 import functools
 
 import jax
@@ -21,11 +20,9 @@ class Pretraining:
     """Training on other images, whose weights but for the head are where level 0 begins."""
 
     def __init__(self, tickets: Tickets):
-        self.tickets, config = tickets, tickets.config
-        train = dataclasses.replace(config.train, duration=config.pretraining.duration)
-        changed = dataclasses.replace(config, data=config.pretraining.data, train=train)
+        self.tickets = tickets
         with user_errors("pretraining"):
-            self.recipe = Recipe(changed)
+            self.recipe = Recipe(tickets.config.pretrained())
         main = tickets.recipe
         self.head = factories.layers_by_depth(main.model, main.example)[-1].split("/")[0]
         self._check_shapes(main)

@@ -40,3 +40,6 @@ class PruneAndTrain(Experiment):
         require(self.kernel_images >= 0, "kernel_images", self.kernel_images, "0 or more")
         require(self.hessian_images == 0 or self.hessian_images >= 2, "hessian_images",
                 self.hessian_images, "0, or at least 2, which make two batches")  # fmt: skip
+
+    def trainings(self):
+        return [(self, 1)]

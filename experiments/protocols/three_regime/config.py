@@ -158,3 +158,8 @@ class ThreeRegime(Experiment):
     def retraining(self) -> Stage:
         """The training of pruned networks."""
         return Stage(self.model, self.data, self.retrain)
+
+    def trainings(self):
+        masks = len(self.temperature.values) * len(self.densities) * self.dense_seeds
+        dense = [(stage, self.dense_seeds) for stage in self.dense_stages().values()]
+        return [*dense, (self.retraining(), masks * self.retrain_seeds)]
