@@ -1,8 +1,10 @@
-"""The experiments, run as ``python -m experiments.run``."""
+"""Command lines, run directories, workflows and reports around ``ntk_prune``."""
 
 import sys
 
-if sys.argv[0] == "-m" and "experiments.run" in sys.orig_argv:  # python is looking for the command
-    from experiments import heap
+if sys.argv[:1] == ["-m"]:  # as long as ``python -m experiments.run`` looks for its module
+    from experiments import heap, signals
 
-    heap.keep()
+    if {"experiments.run", "experiments.together"} & set(sys.orig_argv):
+        heap.keep()
+    signals.end_at_once()

@@ -8,13 +8,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.errors import UserError
+from experiments.commands import command
 from experiments.runs import checking, rows
 
 CONFIGS = Path("configs")
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str]) -> int:
     """Read, compare, print. Returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.check",
@@ -24,11 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         "runs", nargs="+", type=Path, metavar="RUN", help="runs, or parents of runs"
     )
     arguments = parser.parse_args(argv)
-    try:
-        verdicts = checking.verdicts(rows(arguments.runs), checking.expectations(CONFIGS))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    verdicts = checking.verdicts(rows(arguments.runs), checking.expectations(CONFIGS))
     for verdict in verdicts:
         print(f"{verdict.path}: {verdict.word}: {verdict.why}")
     return int(any(verdict.word == checking.FAIL for verdict in verdicts))

@@ -55,6 +55,12 @@ def parse(argv: list[str]) -> Command:
     return Command(config, path, dry_run == "True", processes, tracker)
 
 
+def is_silent(argv: list[str]) -> bool:
+    """Whether this is a task of a Slurm step whose first task says the same on the same stream."""
+    processes = choose(_flags(argv).get("hosts"), os.environ)
+    return processes is not None and processes.coordinator is None and processes.process > 0
+
+
 def _flags(argv: list[str]) -> dict[str, str]:
     """``--a=1 --b 2 3`` -> ``{"a": "1", "b": "2 3"}``."""
     flags: dict[str, str] = {}

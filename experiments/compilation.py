@@ -5,10 +5,11 @@ import hashlib
 import os
 import platform
 import zlib
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
-import jaxlib
 
 MOST_BYTES = 2**30
 LEAST_SECONDS = 0.3
@@ -25,7 +26,8 @@ def keep_programs() -> None:
     do so at a time. Nothing happens where JAX has a cache already (``JAX_COMPILATION_CACHE_DIR``),
     where caches are off (``JAX_ENABLE_COMPILATION_CACHE=false``), and where nothing can be written.
     """
-    if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+    config: Any = jax.config  # whose fields are not declared
+    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return
     parent = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     root = parent / "ntk_prune" / "programs"
@@ -34,13 +36,13 @@ def keep_programs() -> None:
         directory.mkdir(parents=True, exist_ok=True)
         _remove_damaged(directory)
         _remove_oldest(root)
-        jax.config.update("jax_compilation_cache_dir", str(directory))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+        config.update("jax_compilation_cache_dir", str(directory))
+        config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
 
 
 def _processor() -> str:
     """Digits that differ between the processors, and the compilers, whose programs differ."""
-    what = [platform.machine(), jaxlib.__version__]
+    what = [platform.machine(), version("jaxlib")]
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         what += sorted({line for line in lines if line.startswith(("model name", "flags"))})

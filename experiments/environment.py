@@ -59,7 +59,7 @@ def environment() -> dict[str, Any]:
         "commit": _commit(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "heap": os.environ.get("GLIBC_TUNABLES", ""),
-        "compilation_cache": jax.config.jax_compilation_cache_dir,
+        "compilation_cache": getattr(jax.config, "jax_compilation_cache_dir", None),
     }
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import factories
+from experiments.commands import command
 from experiments.comparison import Comparison, Settings
-from experiments.errors import UserError, expanded, user_errors
+from experiments.errors import expanded, user_errors
 from experiments.plotting import panels
 from experiments.plotting.saving import save
 from experiments.trained import Trained, check_fit, load
@@ -27,21 +28,18 @@ if TYPE_CHECKING:
 Numbers = dict[str, Any]
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str]) -> int:
     """Load, measure, print, write. Returns the exit status."""
     arguments = vars(_parser().parse_args(argv))
     paths = arguments.pop("a"), arguments.pop("b")
     own = arguments.pop("out")
-    try:
-        out = expanded(own or Path("runs/measure") / "--".join(map(_named, paths)), "--out")
-        with user_errors("measure"):
-            settings = Settings(**arguments)
-        numbers = measure(load(paths[0]), load(paths[1]), settings)
-        with user_errors(str(out)):
-            write(numbers, out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    out = expanded(own or Path("runs/measure") / "--".join(map(_named, paths)), "--out")
+    with user_errors("measure"):
+        settings = Settings(**arguments)
+    numbers = measure(load(paths[0]), load(paths[1]), settings)
+    with user_errors(str(out)):
+        write(numbers, out)
     print("\n".join(lines(numbers)))
     print(out)
     return 0

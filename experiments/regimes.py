@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from experiments.commands import command
 from experiments.errors import UserError, user_errors
 from experiments.presentation import as_text
 from experiments.protocols.three_regime import tables
@@ -16,16 +17,13 @@ from experiments.protocols.three_regime.config import RegimeConfig, ThreeRegime
 from experiments.runs.reading import read_json
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str]) -> int:
     """Read, classify, print. Returns the exit status."""
     arguments = _parser().parse_args(argv)
-    try:
-        results = load(arguments.run)
-        thresholds = _thresholds(arguments, results)
-        print("\n\n".join(as_text(table) for table in tables.overview(results, **thresholds)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    results = load(arguments.run)
+    thresholds = _thresholds(arguments, results)
+    print("\n\n".join(as_text(table) for table in tables.overview(results, **thresholds)))
     return 0
 
 

@@ -13,23 +13,21 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.commands import command
 from experiments.errors import UserError
 from experiments.presentation import as_text
 from experiments.runs import Row, comparing, listing, rows, selecting
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str]) -> int:
     """Read, select, print. Returns the exit status."""
     arguments = _parser().parse_args(argv)
-    try:
-        everything = rows(arguments.directories)
-        selected = selecting.select(everything, arguments.where)
-        if not selected:
-            raise UserError(f"none of {len(everything)} runs fulfils --where")
-        print(_text(arguments, selected))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    everything = rows(arguments.directories)
+    selected = selecting.select(everything, arguments.where)
+    if not selected:
+        raise UserError(f"none of {len(everything)} runs fulfils --where")
+    print(_text(arguments, selected))
     return 0
 
 

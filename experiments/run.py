@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import jax
 from jax.errors import JaxRuntimeError
 
-from experiments import cli, hosts, logs, signals, trackers
+from experiments import cli, hosts, logs, trackers
+from experiments.commands import ENDS, command, end_of
 from experiments.compilation import keep_programs
 from experiments.config import to_dict
 from experiments.errors import UserError
@@ -16,43 +17,53 @@ from experiments.protocols import PROTOCOLS
 from experiments.store import Store
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str]) -> int:
     """Parse, then run the protocol unless the run is finished. Returns the exit status.
 
     One of several processes that fails does not return: it ends at once, as the others may never
     answer.
     """
-    processes = None
+    with logs.shown():
+        asked = _parse(argv)
+        if asked is None:
+            return 2
+        if asked.hosts is None or asked.dry_run:
+            return _run(asked, None)
+        try:
+            return _run(asked, asked.hosts)
+        except ENDS as error:
+            line, status = end_of(error)
+        except JaxRuntimeError as error:
+            reason = str(error).splitlines()[0]
+            line = f"error: a process of this run was lost; the same command goes on ({reason})"
+            status = 1
+        print(f"process {asked.hosts.process}: {line}", file=sys.stderr)
+        hosts.leave(status)
+        return status
+
+
+def _parse(argv: list[str]) -> cli.Command | None:
+    """The command; None for a mistake that another task of the Slurm step says."""
     try:
-        with signals.raised(), logs.shown():
-            command = cli.parse(sys.argv[1:] if argv is None else argv)
-            processes = None if command.dry_run else command.hosts
-            return _run(command, processes)
-    except UserError as error:
-        status = _fail(f"error: {error}", 2, processes)
-    except FloatingPointError as error:
-        status = _fail(f"error: {error}", 1, processes)
-    except signals.Interrupted as error:
-        status = _fail("interrupted; the same command goes on", error.status, processes)
-    except JaxRuntimeError as error:
-        if processes is None:
-            raise
-        line = str(error).splitlines()[0]
-        status = _fail(f"error: a process of this run was lost; the same command goes on ({line})",
-                       1, processes)  # fmt: skip
-    return status
+        return cli.parse(argv)
+    except UserError:
+        if cli.is_silent(argv):
+            return None
+        raise
 
 
-def _run(command: cli.Command, processes: hosts.Hosts | None) -> int:
-    config, protocol = command.config, PROTOCOLS[command.config.protocol]
+def _run(asked: cli.Command, processes: hosts.Hosts | None) -> int:
+    config, protocol = asked.config, PROTOCOLS[asked.config.protocol]
     keep_programs()
-    if command.dry_run:
-        print(f"{json.dumps(to_dict(config), indent=1)}\n{command.workdir}")
+    if asked.dry_run:
+        print(f"{json.dumps(to_dict(config), indent=1)}
+{asked.workdir}")
         for line in protocol.costs(config) if protocol.costs else ():
             print(line)
-        return _rehearse(command)
-    with hosts.joined(processes, command.workdir) as workdir:
-        tracker = trackers.make(command.tracker) if jax.process_index() == 0 else None
+        return _rehearse(asked)
+    with hosts.joined(processes, asked.workdir) as workdir:
+        tracker = trackers.make(asked.tracker) if jax.process_index() == 0 else None
         store = Store(workdir, config, tracker)
         if store.done is not None:
             print(f"{workdir} is finished: {store.done}")
@@ -61,14 +72,14 @@ def _run(command: cli.Command, processes: hosts.Hosts | None) -> int:
     return 0
 
 
-def _rehearse(command: cli.Command) -> int:
+def _rehearse(asked: cli.Command) -> int:
     """Fail where the run would before it writes, and write nothing."""
-    store = _Rehearsal(command.workdir, command.config)
+    store = _Rehearsal(asked.workdir, asked.config)
     if store.done is not None:
         print(f"finished: {store.done}")
         return 0
     with contextlib.suppress(_RehearsedError):
-        PROTOCOLS[command.config.protocol].run(command.config, store)
+        PROTOCOLS[asked.config.protocol].run(asked.config, store)
     return 0
 
 
@@ -83,16 +94,6 @@ class _Rehearsal(Store):
     def claimed(self) -> Iterator[None]:
         raise _RehearsedError
         yield
-
-
-def _fail(line: str, status: int, processes: hosts.Hosts | None) -> int:
-    """Print the line and return the status; one of several processes ends with it."""
-    if processes is None:
-        print(line, file=sys.stderr)
-        return status
-    print(f"process {processes.process}: {line}", file=sys.stderr)
-    hosts.leave(status)
-    return status
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Ctrl-C and SIGTERM end a run between two of its writes, with one line and the usual status."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LINE = "interrupted; the same command goes on"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -18,6 +20,18 @@ class Interrupted(KeyboardInterrupt):
 
 _pending: list[int] = []  # signals that came while they were held back
 _held = False
+
+
+def end_at_once() -> None:
+    """Have a signal end the process with its line outside ``raised``: while a command is imported
+    nothing is begun, and an exception would become a traceback."""
+    for number in SIGNALS:
+        signal.signal(number, _end)
+
+
+def _end(number: int, _) -> None:
+    os.write(2, f"{LINE}\n".encode())
+    os._exit(128 + number)
 
 
 @contextlib.contextmanager

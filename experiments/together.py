@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from experiments import cli, logs, trackers
 from experiments.commands import command
+from experiments.compilation import keep_programs
 from experiments.errors import UserError
 from experiments.protocols import PROTOCOLS
 from experiments.protocols.protocol import shared_fields
@@ -22,6 +23,7 @@ def main(argv: list[str]) -> int:
     with logs.shown():
         commands = [cli.parse(words) for words in _split(argv)]
         _check(commands)
+        keep_programs()
         stores = [Store(c.workdir, c.config, trackers.make(c.tracker)) for c in commands]
         left = [(c.config, s) for c, s in zip(commands, stores, strict=True) if s.done is None]
         run_together = PROTOCOLS[commands[0].config.protocol].run_together

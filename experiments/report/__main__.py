@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 from experiments import references
+from experiments.commands import command
 from experiments.errors import UserError, expanded
 from experiments.references import Reference
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str]) -> int:
     """Find the runs, write the page, print where it is. Returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.report",
@@ -24,17 +26,13 @@ def main(argv: list[str] | None = None) -> int:
         help="published curves to lay under the accuracies; 'list' shows their names",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
-    try:
-        if arguments.reference == ["list"]:
-            print(references.describe())
-            return 0
-        if not arguments.directories:
-            raise UserError("no run directories given; see --help")
-        out = expanded(arguments.out or arguments.directories[0] / "report", "--out")
-        print(_report(arguments.directories, out, references.load(arguments.reference)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if arguments.reference == ["list"]:
+        print(references.describe())
+        return 0
+    if not arguments.directories:
+        raise UserError("no run directories given; see --help")
+    out = expanded(arguments.out or arguments.directories[0] / "report", "--out")
+    print(_report(arguments.directories, out, references.load(arguments.reference)))
     return 0
 
 

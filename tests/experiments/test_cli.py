@@ -225,3 +225,15 @@ def test_a_dry_run_of_another_config_in_a_directory_is_refused(tmp_path, capsys)
     (tmp_path / "config.json").write_text(json.dumps({**loading.to_dict(config), "seed": 7}))
     assert run.main([*words, "--dry_run"]) == 2
     assert "holds another config (seed: 7 there, 0 now)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("task", "words", "silent"),
+    [("0", [], False), ("1", [], True), ("1", ["--hosts=one"], False),
+     ("1", ["--hosts=node:1,1,2"], False)],
+)  # fmt: skip
+def test_the_first_task_of_a_step_says_what_is_wrong(task, words, silent, monkeypatch, capsys):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    monkeypatch.setenv("SLURM_PROCID", task)
+    assert run.main(["--config", "no_such_config", *words]) == 2
+    assert (capsys.readouterr().err == "") == silent

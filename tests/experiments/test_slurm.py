@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -128,6 +129,37 @@ def test_a_cell_longer_than_the_time_limit_ends_with_the_bytes_of_a_local_run(cl
     alone = cells.resolve(get_sweep("long"), fields, tmp_path / "local")[0]
     assert run.main(list(alone.words[2:])) == 0
     assert sweep_problem.runs(tmp_path / "slurm") == sweep_problem.runs(tmp_path / "local")
+
+
+def step(*words):
+    """The command as two tasks of one step, with two devices each."""
+    command = ["srun", "--ntasks=2", sys.executable, "-m", "experiments.run", *words]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_the_tasks_of_a_step_are_one_run(cluster, tmp_path):
+    words = ["--config", f"{FILE}:long", "--config.train.duration=2ep",
+             "--config.train.parallel=jit"]  # fmt: skip
+    ended = step(*words, "--workdir", str(tmp_path / "two"))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("test accuracy") == 1 + 2, "process 0 alone prints its epochs"
+    env = json.loads((tmp_path / "two/env.json").read_text())
+    assert (env["processes"], len(env["devices"])) == (2, 4)
+    assert run.main([*words, "--workdir", str(tmp_path / "one")]) == 0
+    two, one = (sweep_problem.content(tmp_path / name) for name in ("two", "one"))
+    assert two.keys() == one.keys()
+    assert two["mask.safetensors"] == one["mask.safetensors"]
+    reached = [json.loads(content["DONE"])["test/loss"] for content in (two, one)]
+    assert reached[0] == pytest.approx(reached[1], rel=1e-4)
+
+
+def test_a_mistake_of_a_step_is_one_line(cluster, tmp_path):
+    ended = step("--config", FILE, "--config.sed=1", "--workdir", str(tmp_path / "r"))
+    assert ended.returncode == 2
+    lines = [line for line in ended.stderr.splitlines() if not line.startswith("srun: ")]
+    (line,) = lines
+    assert line.startswith("error: there is no --config.sed; did you mean ")
 
 
 def restarts():
