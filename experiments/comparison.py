@@ -63,6 +63,11 @@ class Settings:
             value, low = getattr(self, field.name), least.get(field.name, 1)
             require(value is None or value >= low, field.name, value, f"at least {low}")
 
+    def idle(self) -> dict[str, str]:
+        """Fields that change nothing beside the others, and why."""
+        of_hessian = () if self.hessian_images else ("probes", "seed")
+        return dict.fromkeys(of_hessian, "without hessian_images")
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:

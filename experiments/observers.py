@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.errors import user_errors
 from ntk_prune import masks
 from ntk_prune.compiling import jit_once
 from ntk_prune.ntk import diagnostics, empirical_ntk, estimate_cost
@@ -49,6 +50,12 @@ def kernel_costs(
             model, params, x, state=state, mask=mask, wrt="prunable", accumulate="float64"
         )
         yield f"kernel at density {density:g} of {num_images} images: {cost}"
+
+
+def check_kernel(field: str, model: Model, image: Array, num_images: int) -> None:
+    """UserError for a kernel of so many images that does not fit in memory."""
+    with user_errors(field):
+        list(kernel_costs(model, image, num_images, (1.0,)))
 
 
 class KernelTracker:

@@ -57,11 +57,11 @@ def _run(asked: cli.Command, processes: hosts.Hosts | None) -> int:
     config, protocol = asked.config, PROTOCOLS[asked.config.protocol]
     keep_programs()
     if asked.dry_run:
-        print(f"{json.dumps(to_dict(config), indent=1)}
-{asked.workdir}")
+        print(f"{json.dumps(to_dict(config), indent=1)}\n{asked.workdir}")
+        status = _rehearse(asked)
         for line in protocol.costs(config) if protocol.costs else ():
             print(line)
-        return _rehearse(asked)
+        return status
     with hosts.joined(processes, asked.workdir) as workdir:
         tracker = trackers.make(asked.tracker) if jax.process_index() == 0 else None
         store = Store(workdir, config, tracker)

@@ -109,7 +109,8 @@ class Pruner(NamedTuple):
     """A criterion and how it is iterated: the score, its density schedule, rounds and scope.
 
     ``follows_paths``: it needs a model that takes ``activation``. ``exclude``: modules, by their
-    paths, whose weights are neither pruned nor counted.
+    paths, whose weights are neither pruned nor counted. ``reads``: what it takes from the batches.
+    ``unused``: its options that change nothing beside the others.
     """
 
     score: ScoreFn
@@ -118,3 +119,5 @@ class Pruner(NamedTuple):
     scope: str = "global"
     follows_paths: bool = False
     exclude: tuple[str, ...] = ()
+    reads: Literal["examples", "shapes", "nothing"] = "examples"
+    unused: tuple[str, ...] = ()

@@ -4,16 +4,14 @@ An experiment is a subclass of ``Experiment``, declared by its protocol. Options
 model are not declared again: their classes are made from the factories' signatures.
 """
 
+from experiments.config.criteria import CriterionConfig, PruneConfig, StrategyConfig
 from experiments.config.expected import Expected, digitised
 from experiments.config.loading import from_dict, to_dict
 from experiments.config.sections import (
-    CriterionConfig,
     DataConfig,
     Experiment,
     ModelConfig,
-    PruneConfig,
     Replicated,
-    StrategyConfig,
     TrainConfig,
     parse_duration,
 )

@@ -19,6 +19,7 @@ from experiments.config.options import (
     FactoryChoice,
     Options,
     choice,
+    idle_fields,
     make_options,
     nearest,
 )
@@ -84,6 +85,7 @@ def override(config: AnyExperiment, updates: dict[str, str]) -> AnyExperiment:
     """``config`` with dotted fields replaced by parsed values, validated once at the end.
 
     A new name of a criterion, network, strategy or branch starts from its default options.
+    UserError for what is no field, no value of it, or changes nothing beside the other fields.
     """
     try:
         names = {n: text for n, text in updates.items() if _is_choice(config, n)}
@@ -94,9 +96,13 @@ def override(config: AnyExperiment, updates: dict[str, str]) -> AnyExperiment:
         config = _replace(config, _nested(chosen))
         rest = {n: text for n, text in updates.items() if n not in names}
         tree = _nested({n: _parse_value(config, n, text) for n, text in rest.items()})
-        return _replace(config, tree)
+        config = _replace(config, tree)
     except ValueError as error:
         raise UserError(str(error)) from None
+    for name, why in idle_fields(config).items():
+        if name in updates:
+            raise UserError(f"{name}: changes nothing {why}; leave it out")
+    return config
 
 
 def _is_choice(config: Any, name: str) -> bool:
@@ -130,11 +136,17 @@ def _parse_value(config: Experiment, name: str, text: str) -> Any:
     hint = typing.get_type_hints(type(owner))[leaf]
     is_tuple = typing.get_origin(hint) is tuple
     words = text.replace(",", " ").split() if is_tuple else [text]
+    if not text.isascii() and str not in (hint, *typing.get_args(hint)):
+        raise UserError(_wrong_type(name, text, hint))  # int() takes the digits of every script
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             return tyro.cli(hint, args=words, config=(tyro.conf.FlagConversionOff,))
     except SystemExit:
-        raise UserError(f"--config.{name}: {text!r} is not {_type_name(hint)}") from None
+        raise UserError(_wrong_type(name, text, hint)) from None
+
+
+def _wrong_type(name: str, text: str, hint: Any) -> str:
+    return f"--config.{name}: {text!r} is not {_type_name(hint)}"
 
 
 def _type_name(hint: Any) -> str:

@@ -9,6 +9,9 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
+LARGEST = 2**32
+"""Whole numbers of a config are smaller: seeds have 32 bits, and nothing is counted that far."""
+
 
 def nearest(wrong: str, valid: Iterable[str]) -> str:
     """``"; did you mean 'x'?"``, or the list of what is valid, if any, when nothing is near."""
@@ -26,8 +29,9 @@ def require(condition: bool, field: str, value: Any, expected: str) -> None:
 
 
 def check_values(config: Any, prefix: str = "") -> None:
-    """Raise ValueError for a number in a config, or in a section of it, that is not finite, and for
-    a list with one value twice, unless the class ``repeats`` the field or it is a factory's."""
+    """Raise ValueError for a number in a config, or in a section of it, that is not finite or a
+    whole one of ``LARGEST`` or more, and for a list with one value twice, unless the class
+    ``repeats`` the field or it is a factory's."""
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{prefix}{field.name}"
         if dataclasses.is_dataclass(value):
@@ -38,6 +42,29 @@ def check_values(config: Any, prefix: str = "") -> None:
         for number in value if isinstance(value, tuple) else (value,):
             is_finite = not isinstance(number, float) or math.isfinite(number)
             require(is_finite, name, value, "finite numbers")
+            is_small = not isinstance(number, int) or abs(number) < LARGEST
+            require(is_small, name, value, "numbers below 2^32")
+
+
+def idle_fields(config: Any) -> dict[str, str]:
+    """The fields of a config and of its sections that change nothing beside the others, dotted,
+    and why: what ``idle()`` of each says."""
+    fields = dict(config.idle()) if hasattr(config, "idle") else {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            if field.name in fields:
+                fields |= dict.fromkeys(_leaves(value, field.name), fields.pop(field.name))
+            fields |= {f"{field.name}.{name}": why for name, why in idle_fields(value).items()}
+    return fields
+
+
+def _leaves(config: Any, prefix: str) -> list[str]:
+    names = []
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{prefix}.{field.name}"
+        names += _leaves(value, name) if dataclasses.is_dataclass(value) else [name]
+    return names
 
 
 def choice(field: str, value: str, valid: Iterable[str]) -> None:
@@ -102,6 +129,7 @@ class FactoryChoice:
                 f"{type(self.options).__name__!r}, not of {self.name!r}"
             )
         if factory is not None:
+            check_values(self.options, f"{self.section}.options.")
             self._try(factory)
 
     def _try(self, factory: Callable) -> None:

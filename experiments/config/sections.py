@@ -1,11 +1,13 @@
-"""The parts that experiments share: network, data, pruning, training."""
+"""The parts that experiments share: network, data, training."""
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from experiments.config.options import (
     DEFAULTS,
+    LARGEST,
     FactoryChoice,
     Options,
     check_values,
@@ -13,9 +15,15 @@ from experiments.config.options import (
     require,
 )
 from ntk_prune.data import DATASETS, STREAMS
-from ntk_prune.lottery import STRATEGIES
 from ntk_prune.models import MODELS
-from ntk_prune.pruners import PRUNERS
+
+EMBEDDED = ("digits", "digits_segmentation")
+"""The sets that come with scikit-learn."""
+LARGEST_IMAGE = 2**13
+"""Pixels a side to which images are resized at most: one in colour has 800 MB as float32."""
+MOST_WORKERS = 2**10
+MOST_NETWORKS = 2**16
+"""Networks of one run that differ in their seeds, or levels of a lottery."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +44,10 @@ class ModelConfig(FactoryChoice):
 
     def __post_init__(self):
         self._validate_choice()
+
+    def idle(self) -> dict[str, str]:
+        """Fields that change nothing beside the others, and why."""
+        return {} if self.weights else {"weights_source": "without model.weights"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,90 +76,37 @@ class DataConfig:
 
     def __post_init__(self):
         choice("data.name", self.name, [*DATASETS, *STREAMS])
-        require(self.input_size is None or self.input_size >= 4, "data.input_size",
-                 self.input_size, "at least 4 pixels")  # fmt: skip
-        require(self.num_workers >= 0, "data.num_workers", self.num_workers, "0 or more")
-        require(self.image_size is None or self.image_size >= 4, "data.image_size",
-                 self.image_size, "at least 4 pixels")  # fmt: skip
+        for field in ("image_size", "input_size"):
+            size = getattr(self, field)
+            require(size is None or 4 <= size <= LARGEST_IMAGE, f"data.{field}", size,
+                    f"4 to {LARGEST_IMAGE} pixels")  # fmt: skip
+        require(0 <= self.num_workers <= MOST_WORKERS, "data.num_workers", self.num_workers,
+                f"0 to {MOST_WORKERS}")  # fmt: skip
         require(self.channels in (None, 1, 3), "data.channels", self.channels, "1 or 3")
 
-
-@dataclasses.dataclass(frozen=True)
-class CriterionConfig(FactoryChoice):
-    """A criterion that prunes, and the examples that it sees."""
-
-    registry: ClassVar = PRUNERS
-    section: ClassVar = "prune"
-
-    name: str = "magnitude"
-    """The criterion."""
-    options: Options = DEFAULTS
-    """Arguments of the criterion."""
-    num_examples: int = 100
-    """Training images that the criterion sees (NTK-SAP takes only their number and shape)."""
-    batch_size: int = 100
-    """Images per batch of the criterion; divides num_examples."""
-    balanced: bool = False
-    """Take the same number of images from every class."""
-
-    def __post_init__(self):
-        self._validate_choice()
-        require(self.batch_size >= 1, f"{self.section}.batch_size", self.batch_size, "at least 1")
-        require(
-            self.num_examples >= 1 and self.num_examples % self.batch_size == 0,
-            f"{self.section}.num_examples", self.num_examples,
-            f"a positive multiple of {self.section}.batch_size ({self.batch_size})",
-        )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class PruneConfig(CriterionConfig):
-    """What is pruned before training, by which criterion, on which examples."""
-
-    registry: ClassVar = {"none": None, **PRUNERS}
-
-    name: str = "ntksap"
-    """The criterion, or none for the dense network."""
-    density: float = 0.107374
-    """Kept fraction of the prunable weights, in (0, 1]."""
-    control: Literal["none", "shuffle", "reinit", "invert"] = "none"
-    """Sanity check: shuffle the mask within layers, train other weights, or keep the lowest."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        require(0 < self.density <= 1, "prune.density", self.density, "a number in (0, 1]")
-        require(self.name != "none" or self.control == "none", "prune.control", self.control,
-                "none for the dense network")  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class StrategyConfig(CriterionConfig):
-    """What a level removes, by which criterion, on which weights and examples."""
-
-    registry: ClassVar = STRATEGIES
-    section: ClassVar = "strategy"
-
-    name: str = "sparse_global"
-    """sparse_global (magnitude), sparse_layerwise, random_global, random_rescale_global, or a
-    criterion such as snip, synflow or ntksap."""
-    fraction: float = 0.2
-    """Share of the surviving weights that every level removes, in (0, 1)."""
-    weights: Literal["trained", "rewound"] = "trained"
-    """What the criterion looks at: the level before after its training, or before it."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        require(0 < self.fraction < 1, "strategy.fraction", self.fraction, "a number in (0, 1)")
+    def idle(self) -> dict[str, str]:
+        """Fields that change nothing beside the others, and why."""
+        embedded = ("data_dir", "cache_dir") if self.name in EMBEDDED else ()
+        in_memory = ("num_workers",) if self.name in DATASETS else ()
+        return {
+            **dict.fromkeys(embedded, f"with {self.name}, which is embedded"),
+            **dict.fromkeys(in_memory, f"with {self.name}, which lies in memory"),
+        }
 
 
 def parse_duration(text: str, field: str = "duration") -> tuple[float, str]:
     """``"160ep"`` -> (160.0, "ep"), ``"500it"`` -> (500.0, "it"); ValueError otherwise."""
     number, unit = text[:-2], text[-2:]
     require(
-        unit in ("ep", "it") and number.replace(".", "", 1).isdecimal(), field, text,
+        unit in ("ep", "it") and _is_decimal(number) and float(number) < LARGEST, field, text,
         "epochs as '160ep' or iterations as '500it'",
     )  # fmt: skip
     return float(number), unit
+
+
+def _is_decimal(text: str) -> bool:
+    """Whether these are digits, with a point or without."""
+    return text.isascii() and text.replace(".", "", 1).isdecimal()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,13 +178,25 @@ class TrainConfig:
             value = getattr(self, field)
             require(0 <= value < math.inf, f"train.{field}", value, "0 or more")
 
+    def idle(self) -> dict[str, str]:
+        """Fields that change nothing beside the others, and why."""
+        of_sgd = () if self.optimizer == "sgd" else ("momentum", "nesterov")
+        of_steps = () if self.schedule == "step" else ("drops", "drop_factor")
+        of_sam = () if self.sam_rho > 0 else ("sam_adaptive",)
+        return {
+            **dict.fromkeys(of_sgd, f"with {self.optimizer}"),
+            **dict.fromkeys(of_steps, f"with the schedule {self.schedule}"),
+            **dict.fromkeys(of_sam, "without sam_rho"),
+        }
+
     def rates(self) -> dict[str, float]:
         """``module_rates`` as factors by module."""
         factors = {}
         for text in self.module_rates:
             module, _, factor = text.partition("=")
-            require(module != "" and factor.replace(".", "", 1).isdecimal(), "train.module_rates",
-                     text, "a module and its factor as 'backbone=0.1'")  # fmt: skip
+            is_rate = _is_decimal(factor) and float(factor) < math.inf
+            require(module != "" and is_rate, "train.module_rates", text,
+                    "a module and its factor as 'backbone=0.1'")  # fmt: skip
             factors[module] = float(factor)
         return factors
 
@@ -243,6 +214,8 @@ class Experiment:
     """Fields that may become longer or larger in a directory that has begun, dotted."""
     repeats: ClassVar[tuple[str, ...]] = ()
     """Lists that may hold one value several times."""
+    inert: ClassVar[Mapping[str, str]] = {}
+    """Fields that change nothing in this protocol, dotted, and why; they keep their defaults."""
 
     seed: int = 0
     """Seed of all random streams, that of replicate 0."""
@@ -250,6 +223,15 @@ class Experiment:
     def __post_init__(self):
         check_values(self)
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 2^32 - 1")
+        for name, why in self.inert.items():
+            section, _, leaf = name.partition(".")
+            default = getattr(getattr(type(self), section), leaf)
+            value = getattr(getattr(self, section), leaf)
+            require(value == default, name, value, f"{default!r}: {why}")
+
+    def idle(self) -> dict[str, str]:
+        """Fields that change nothing beside the others, and why; sections name their own."""
+        return dict(self.inert)
 
     def trainings(self) -> list[tuple[Any, int]]:
         """What a run trains: each a config with network, data and training, and how many networks
@@ -275,7 +257,8 @@ class Replicated(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        require(self.replicates >= 1, "replicates", self.replicates, "at least 1")
+        require(1 <= self.replicates <= MOST_NETWORKS, "replicates", self.replicates,
+                f"1 to {MOST_NETWORKS}")  # fmt: skip
         require(self.at_once is None or self.at_once >= 1, "at_once", self.at_once, "at least 1")
         require(self.seed + self.replicates <= 2**32, "seed", self.seed,
                 "one whose replicates end before 2^32")  # fmt: skip

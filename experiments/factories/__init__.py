@@ -16,7 +16,9 @@ from experiments.factories.data import (
 )
 from experiments.factories.network import (
     check_densities,
+    check_memory,
     check_paths,
+    count_weights,
     initialise,
     make_model,
     make_pruner,
@@ -34,8 +36,10 @@ __all__ = [
     "Trainable",
     "check_densities",
     "check_images",
+    "check_memory",
     "check_paths",
     "choose_at_once",
+    "count_weights",
     "example",
     "in_order",
     "initialise",

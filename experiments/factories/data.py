@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.config import DataConfig
 from experiments.config.options import choice
-from experiments.errors import UserError, user_errors
+from experiments.errors import UserError, expanded, user_errors
 from ntk_prune import data, training
 from ntk_prune.rng import stream
 from ntk_prune.types import Array, Batch, Key
@@ -26,6 +26,10 @@ Split = Literal["train", "test"]
 
 def load_data(config: DataConfig) -> Data:
     """The data set of a config. ValueError for options that its kind of set does not have."""
+    data_dir, cache_dir = (
+        path if path is None else str(expanded(path, name))
+        for name, path in (("data.data_dir", config.data_dir), ("data.cache_dir", config.cache_dir))
+    )
     if config.name in data.STREAMS:
         for field in ("channels", "cache_dir"):
             if (value := getattr(config, field)) is not None:
@@ -34,17 +38,17 @@ def load_data(config: DataConfig) -> Data:
                 )
         return data.open_stream(
             config.name,
-            data_dir=config.data_dir,
+            data_dir=data_dir,
             image_size=config.image_size,
             augment=config.augment,
             num_workers=config.num_workers,
         )
     return data.load(
         config.name,
-        data_dir=config.data_dir,
+        data_dir=data_dir,
         image_size=config.image_size,
         channels=config.channels,
-        cache_dir=config.cache_dir,
+        cache_dir=cache_dir,
     )
 
 

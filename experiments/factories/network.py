@@ -1,6 +1,7 @@
 """The network of a config, its first weights, and what prunes it."""
 
 import bisect
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def make_model(config: ModelConfig, dataset: Data, image: Array) -> Model:
     traced = _trace(model, image)
     if traced is None:
         raise ValueError(_too_small(config.name, model, image))
+    check_memory(config.name, count_weights(model, image))
     output_shape = traced.shape[1:-1]
     label_shape = dataset.examples(np.arange(1))[1].shape[1:]
     if output_shape != label_shape:
@@ -41,6 +43,22 @@ def make_model(config: ModelConfig, dataset: Data, image: Array) -> Model:
             f"but {dataset.name} has {_labels(label_shape)}"
         )
     return model
+
+
+def count_weights(model: Model, image: Array) -> int:
+    """How many weights the network has, which are not made."""
+    params, _ = jax.eval_shape(model.init, jax.random.key(0), image)
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def check_memory(name: str, number: int) -> None:
+    """ValueError for a number of weights that this machine cannot hold: the process would end."""
+    bytes_here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 4 * number > bytes_here:
+        raise ValueError(
+            f"{name} would have {number:,} weights, {4e-9 * number:,.0f} GB; this machine has "
+            f"{1e-9 * bytes_here:,.0f} GB: choose smaller options"
+        )
 
 
 def _trace(model: Model, image: Array) -> jax.ShapeDtypeStruct | None:

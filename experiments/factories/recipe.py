@@ -124,8 +124,9 @@ class Recipe:
         return make_evaluate(c.train, c.data, self.dataset, self.model, self.devices, split)
 
     def steps(self, duration: str) -> int:
-        """A duration in training steps."""
-        return steps(duration, self.steps_per_epoch)
+        """A duration in training steps. UserError for one without end."""
+        with user_errors(duration):
+            return steps(duration, self.steps_per_epoch)
 
     def program(self, seeds: Seeds) -> Program:
         """The training of one network for each seed of its data.

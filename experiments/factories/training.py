@@ -17,11 +17,17 @@ from ntk_prune.types import Device, Model
 
 Seeds = tuple[int, ...]
 
+MOST_STEPS = 2**31
+"""Steps are counted in 32 bits with a sign."""
+
 
 def steps(duration: str, steps_per_epoch: int) -> int:
-    """``"2ep"`` or ``"500it"`` in training steps."""
+    """``"2ep"`` or ``"500it"`` in training steps. ValueError for more than a counter holds."""
     number, unit = parse_duration(duration)
-    return round(number * (steps_per_epoch if unit == "ep" else 1))
+    count = round(number * (steps_per_epoch if unit == "ep" else 1))
+    if count >= MOST_STEPS:
+        raise ValueError(f"duration {duration} is {count} steps; expected fewer than 2^31")
+    return count
 
 
 def count_steps_per_epoch(config: TrainConfig, dataset: Data) -> int:

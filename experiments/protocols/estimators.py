@@ -36,6 +36,7 @@ class Estimators(Experiment):
 
     protocol: ClassVar = "estimators"
     repeats: ClassVar = ("widths",)
+    inert: ClassVar = {"data.augment": "only the shape of the images counts"}
 
     data: DataConfig = DataConfig()
     """Only the shape of its images and its number of classes count."""
@@ -58,6 +59,7 @@ class Estimators(Experiment):
         super().__post_init__()
         for name in self.activations:
             choice("activations", name, ACTIVATIONS)
+        require(bool(self.activations), "activations", self.activations, "at least one")
         for field in ("widths", "epsilons", "draws"):
             values = getattr(self, field)
             require(len(values) > 0 and min(values) > 0, field, values, "positive numbers")
@@ -72,6 +74,10 @@ def estimators(config: Estimators, store: Store) -> None:
     """Compare the estimators of every activation and replicate; one file per pair."""
     with user_errors("data"):
         dataset = factories.load_data(config.data)
+    image = factories.example(config.data, dataset)
+    with user_errors("widths"):
+        network = mlp(config.widths, dataset.num_classes)
+        factories.check_memory("mlp", factories.count_weights(network, image))
     with store.claimed():
         cells = []
         for activation, replicate in itertools.product(
@@ -80,7 +86,7 @@ def estimators(config: Estimators, store: Store) -> None:
             name = f"cell_{activation}_{replicate}.json"
             if not store.has(name):
                 model = mlp(config.widths, dataset.num_classes, activation)
-                x = np.zeros((1, config.num_examples, *dataset.image_shape), np.float64)
+                x = np.zeros((1, config.num_examples, *image.shape[1:]), np.float64)
                 store.write_json(name, compare(config, model, x, activation, replicate))
             cells += store.read_json(name)
         draw_figure(cells, store.path / "estimators")

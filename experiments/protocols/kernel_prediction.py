@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import factories
+from experiments.config.criteria import PruneConfig
 from experiments.config.loading import exact
 from experiments.config.options import choice, require
-from experiments.config.sections import DataConfig, Experiment, PruneConfig
+from experiments.config.sections import DataConfig, Experiment
 from experiments.errors import user_errors
-from experiments.observers import kernel_costs
+from experiments.observers import check_kernel, kernel_costs
 from experiments.plotting import panels, style
 from experiments.plotting.saving import save
 from experiments.protocols.protocol import Protocol
@@ -35,6 +36,10 @@ class KernelPrediction(Experiment):
     """Full-batch training of pruned networks against the closed form of their kernel's flow."""
 
     protocol: ClassVar = "kernel_prediction"
+    inert: ClassVar = {
+        "data.augment": "the images are taken as they are",
+        "prune.density": "densities stand in its place",
+    }
 
     data: DataConfig = DataConfig()
     """The images; the loss is the squared distance to centred one-hot labels."""
@@ -76,11 +81,17 @@ def kernel_prediction(config: KernelPrediction, store: Store) -> None:
     """One file per width and density, then the figure."""
     with user_errors("data"):
         dataset = load_images(config)
-    narrowest = mlp((min(config.widths),) * 2, dataset.num_classes, config.activation)
     image = factories.example(config.data, dataset)
+    with user_errors("widths"):
+        narrowest, widest = (
+            mlp((width, width), dataset.num_classes, config.activation)
+            for width in (min(config.widths), max(config.widths))
+        )
+        factories.check_memory("the widest", factories.count_weights(widest, image))
     with user_errors("prune"):
         pruner = factories.make_pruner(config.prune)
         factories.check_paths(pruner, narrowest, image)
+    check_kernel("num_images", widest, image, config.num_images)
     params, _ = jax.eval_shape(narrowest.init, jax.random.key(0), image)
     factories.check_densities("densities", config.densities, pruner, params)
     with store.claimed():

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import factories
+from experiments.config.criteria import PruneConfig
 from experiments.config.options import choice, require
-from experiments.config.sections import DataConfig, Experiment, ModelConfig, PruneConfig
+from experiments.config.sections import DataConfig, Experiment, ModelConfig
 from experiments.errors import user_errors
-from experiments.observers import kernel_costs, kernel_of
+from experiments.observers import check_kernel, kernel_costs, kernel_of
 from experiments.plotting.saving import save
 from experiments.plotting.spectra import eigenvalues
 from experiments.protocols.protocol import Protocol
@@ -28,6 +29,7 @@ class Spectrum(Experiment):
     """Eigenvalues of the NTK at initialisation, dense and pruned by several criteria."""
 
     protocol: ClassVar = "spectrum"
+    inert: ClassVar = {"data.augment": "the images are taken as they are"}
 
     model: ModelConfig = ModelConfig()
     """The network."""
@@ -64,6 +66,7 @@ def spectrum(config: Spectrum, store: Store) -> None:
         for method in config.methods:
             factories.check_paths(PRUNERS[method](), model, image)
     factories.check_densities("density", [config.density], None, params)
+    check_kernel("num_images", model, image, config.num_images)
     scored = PruneConfig(num_examples=config.num_examples, batch_size=config.num_examples)
     batches = factories.score_batches(scored, config.data, config.seed, dataset)
     with store.claimed():

@@ -86,7 +86,9 @@ def score_batches(
             f"num_examples {num_examples} is not a multiple of batch_size {batch_size}"
         )
     if num_examples > available:
-        raise ValueError(f"{num_examples} examples wanted, the training set has {available}")
+        raise ValueError(
+            f"num_examples {num_examples} is more than the {available} training examples"
+        )
     if not balanced:
         index = np.asarray(jax.random.permutation(key, available))[:num_examples]
     elif isinstance(labels, int):

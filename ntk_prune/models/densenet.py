@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from ntk_prune.activations import PLAIN
 from ntk_prune.models.linen import (
+    DEEPEST,
     BatchNorm,
     bn_relu_conv,
     conv,
@@ -79,7 +80,7 @@ def densenet(
     >>> shapes["fc"]["kernel"].shape  # 24 + 3 * 12 * 12 channels
     (456, 10)
     """
-    if depth < 7 or (depth - 4) % 3:
+    if not 7 <= depth <= DEEPEST or (depth - 4) % 3:
         raise ValueError(f"the depth of a DenseNet is 3n+4 (7, 22, 40, 100, ...), got {depth}")
     if growth < 1:
         raise ValueError(f"the growth of a DenseNet is at least 1, got {growth}")

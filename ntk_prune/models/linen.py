@@ -208,6 +208,14 @@ def mean_pool(x: Array, window: int) -> Array:
     return nn.avg_pool(x, (window, window), (window, window)) if window > 1 else x
 
 
+DEEPEST = 2**11
+"""Layers or blocks of the deepest network that is built; every one is traced."""
+LARGEST_SIZES = {
+    **dict.fromkeys(("width", "widths", "channels", "growth", "num_classes"), 2**20),
+    **dict.fromkeys(("strides", "heads", "patch"), 2**12),
+    "depth": DEEPEST,
+}
+"""Fields of a module that say how large it is: units, geometry, repeated blocks."""
 _MODE = ("train", "momentum", "axis_name", "activation")
 
 
@@ -217,18 +225,29 @@ def model(module: nn.Module) -> Model:
     A module without batch norm may leave out any of the first three keywords, a module that is
     not piecewise linear the last. ``state`` holds every collection but ``params``; logits come back
     in at least float32. Sums over paths are made in the type of their inputs and weights, whatever
-    ``dtype`` the module, or a module that is its field, computes in. ValueError for a ``width``,
-    ``widths`` or ``num_classes`` that is not positive.
+    ``dtype`` the module, or a module that is its field, computes in. ValueError for sizes of it
+    (``LARGEST_SIZES``) that are not positive, or so large that it would never be built.
     """
-    for name in ("width", "widths", "num_classes"):
-        size = getattr(module, name, 1)
-        if min(size, default=1) <= 0 if isinstance(size, tuple) else size <= 0:
-            raise ValueError(f"{name} must be positive, got {size}")
+    _check_sizes(module)
     accepted = inspect.signature(type(module).__call__).parameters
     return Model(
         init=functools.partial(_init, module, "train" in accepted),
         apply=functools.partial(_apply, module, tuple(k for k in _MODE if k in accepted)),
     )
+
+
+def _check_sizes(module: nn.Module) -> None:
+    for name, largest in LARGEST_SIZES.items():
+        size = getattr(module, name, 1)
+        sizes = size if isinstance(size, tuple) else (size,)
+        if min(sizes, default=1) <= 0:
+            raise ValueError(f"{name} must be positive, got {size}")
+        if max(sizes, default=1) > largest:
+            raise ValueError(f"{name} must be at most {largest}, got {size}")
+    for field in dataclasses.fields(module):
+        inner = getattr(module, field.name, None)
+        if isinstance(inner, nn.Module) and field.name != "parent":
+            _check_sizes(inner)
 
 
 def _init(module: nn.Module, has_train: bool, key: Key, x: Array) -> tuple[Params, State]:

@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from ntk_prune.activations import PLAIN
 from ntk_prune.models.linen import (
+    DEEPEST,
     BatchNorm,
     bn_relu_conv,
     conv,
@@ -99,9 +100,9 @@ def preresnet(
     >>> shapes["layer2_0"]["shortcut_conv"]["kernel"].shape
     (1, 1, 16, 32)
     """
-    if depth < 8 or (depth - 2) % 6:
+    if not 8 <= depth <= DEEPEST or (depth - 2) % 6:
         raise ValueError(f"the depth of a PreResNet is 6n+2 (8, 14, 20, 32, ...), got {depth}")
-    if not width >= 1 / 16:
-        raise ValueError(f"the width factor of a PreResNet is at least 1/16, got {width}")
+    if not 1 / 16 <= width <= 2**12:
+        raise ValueError(f"the width factor of a PreResNet is 1/16 to 4096, got {width}")
     channels = (int(16 * width), int(32 * width), int(64 * width))
     return model(PreResNet((depth - 2) // 6, channels, num_classes, dtype))

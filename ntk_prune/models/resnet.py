@@ -11,7 +11,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from ntk_prune.activations import PLAIN
-from ntk_prune.models.linen import Init, conv_bn, dense, kaiming_normal, mode_of, model, over
+from ntk_prune.models.linen import (
+    DEEPEST,
+    Init,
+    conv_bn,
+    dense,
+    kaiming_normal,
+    mode_of,
+    model,
+    over,
+)
 from ntk_prune.types import Activation, Dtype, Model
 
 
@@ -81,6 +90,6 @@ def resnet(
             lies in the state: the published code has it, as ones, which changes nothing.
         dtype: Compute type; parameters stay float32.
     """
-    if depth < 8 or (depth - 2) % 6:
+    if not 8 <= depth <= DEEPEST or (depth - 2) % 6:
         raise ValueError(f"the depth of a CIFAR ResNet is 6n+2 (8, 14, 20, 32, ...), got {depth}")
     return model(ResNet((depth - 2) // 6, width, num_classes, scaled_shortcuts, dtype))

@@ -91,6 +91,6 @@ def vit(
         num_classes: Number of outputs.
         dtype: Compute type; parameters stay float32.
     """
-    if width % heads:
+    if heads < 1 or width % heads:
         raise ValueError(f"the heads share the width evenly: {width} does not divide by {heads}")
     return model(ViT(patch, width, depth, heads, num_classes, dtype))

@@ -62,12 +62,18 @@ def make_pruner(
     *,
     follows_paths: bool = False,
     exclude: tuple[str, ...] = (),
+    reads: Literal["examples", "shapes", "nothing"] = "examples",
+    unused: tuple[str, ...] = (),
 ) -> Pruner:
     """A ``Pruner`` from the options every criterion has; ValueError for one that cannot be."""
     check_at_least(1, num_rounds=num_rounds)
     check_choice(SCHEDULES, schedule=schedule)
     check_choice(masks.SCOPES, scope=scope)
-    return Pruner(score, SCHEDULES[schedule], num_rounds, scope, follows_paths, exclude)
+    if num_rounds == 1:  # all schedules reach the density at once
+        unused = (*unused, "schedule")
+    return Pruner(
+        score, SCHEDULES[schedule], num_rounds, scope, follows_paths, exclude, reads, unused
+    )
 
 
 def check_at_least(least: float, **options: float) -> None:

@@ -47,6 +47,15 @@ Reading = Literal["fast", "slow"]
 Ranking = Literal["leverage", "rrqr", "diagonal", "magnitude"]
 Curvature = Literal["gauss_newton", "hessian", "ntk"]
 
+_EIGENVECTORS = ("curvature", "directions")
+_UNUSED: dict[Ranking, tuple[str, ...]] = {
+    "leverage": ("num_probes",),
+    "rrqr": ("num_probes",),
+    "diagonal": _EIGENVECTORS,
+    "magnitude": ("reading", "num_probes", *_EIGENVECTORS),
+}
+"""Options that change nothing beside each ranking."""
+
 # Lanczos starts here whatever the key: converged vectors do not depend on it.
 START = 0
 
@@ -99,7 +108,7 @@ def imc(
         vector = jnp.asarray(part if reading == "fast" else -part, loss.coordinates.dtype)
         return masks.only_prunable(loss.coordinates.tree(vector))
 
-    return make_pruner(score, scope=scope)
+    return make_pruner(score, scope=scope, unused=_UNUSED[coordinates])
 
 
 def _leverage(loss: MaskedLoss, curvature: Curvature, k: int, *, first: bool) -> np.ndarray:

@@ -36,7 +36,7 @@ def lamp(scope: Scope = "global", exclude: tuple[str, ...] = ()) -> Pruner:
         scored = jax.tree.map(_scores, params, mask, masks.prunable(params))
         return masks.only_prunable(scored)
 
-    return make_pruner(score, scope=scope, exclude=exclude)
+    return make_pruner(score, scope=scope, exclude=exclude, reads="nothing")
 
 
 def _scores(weights: Array, kept: Array, prunable: bool) -> Array:

@@ -19,4 +19,4 @@ def magnitude(scope: Scope = "global", exclude: tuple[str, ...] = ()) -> Pruner:
         del key, model, state, mask, batches
         return masks.only_prunable(jax.tree.map(jnp.abs, params))
 
-    return make_pruner(score, scope=scope, exclude=exclude)
+    return make_pruner(score, scope=scope, exclude=exclude, reads="nothing")

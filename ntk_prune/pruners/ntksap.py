@@ -88,7 +88,14 @@ def ntksap(
                 saliencies = _add_draws(saliencies, model, state, mask, drawn, output, estimator)
         return _magnitude(saliencies, mask)
 
-    return make_pruner(score, num_rounds, schedule, scope)
+    return make_pruner(
+        score,
+        num_rounds,
+        schedule,
+        scope,
+        reads="examples" if input_distribution == "data" else "shapes",
+        unused=() if estimator == "finite_difference" else ("epsilon",),
+    )
 
 
 def saliency(

@@ -28,4 +28,4 @@ def random(scope: Scope = "global", exclude: tuple[str, ...] = ()) -> Pruner:
         drawn = [jax.random.uniform(k, p.shape, p.dtype) for k, p in zip(keys, leaves, strict=True)]
         return masks.only_prunable(jax.tree.unflatten(treedef, drawn))
 
-    return make_pruner(score, scope=scope, exclude=exclude)
+    return make_pruner(score, scope=scope, exclude=exclude, reads="nothing")

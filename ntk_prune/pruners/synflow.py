@@ -53,7 +53,7 @@ def synflow(
             ones = jnp.ones((1, *batches.x.shape[2:]), jnp.float64)
             return normalise(_wide_saliency(model, params, state, mask, ones, batch_norm), params)
 
-    return make_pruner(score, num_rounds, schedule, scope)
+    return make_pruner(score, num_rounds, schedule, scope, reads="nothing")
 
 
 def saliency(

@@ -55,7 +55,7 @@ def synflow_l2(
             shares = saliency(model, params, state, mask, batches.x[0, :1], rule)
             return normalise(shares, params)
 
-    return make_pruner(score, num_rounds, schedule, scope, follows_paths=True)
+    return make_pruner(score, num_rounds, schedule, scope, follows_paths=True, reads="nothing")
 
 
 @functools.partial(jax.jit, static_argnames=("model", "rule"))

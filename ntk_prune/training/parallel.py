@@ -87,7 +87,7 @@ def check_batch_size(batch_size: int, num_devices: int) -> None:
     """Raise ValueError unless the global batch divides evenly among the devices."""
     if batch_size % num_devices:
         raise ValueError(
-            f"the batch size {batch_size} does not divide among {num_devices} devices; "
+            f"batch_size {batch_size} does not divide among {num_devices} devices; "
             f"take {max(batch_size // num_devices, 1) * num_devices} or use fewer devices"
         )
 

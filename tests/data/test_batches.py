@@ -127,7 +127,7 @@ def test_real_images_are_normalised():
     [
         (10, 4, {}, "num_examples 10 is not a multiple of batch_size 4"),
         (0, 4, {}, "not a multiple"),
-        (64, 4, {}, "64 examples wanted, the training set has 60"),
+        (64, 4, {}, "num_examples 64 is more than the 60 training examples"),
         (10, 5, {"balanced": True}, "10 is not a multiple of 3 classes"),
         (
             30,

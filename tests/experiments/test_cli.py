@@ -39,7 +39,7 @@ def test_override_with_and_without_equals(words):
     [
         ("prune.options.num_rounds", "7", lambda c: c.prune.options.num_rounds, 7),
         ("prune.options.draws_per_call", "None", lambda c: c.prune.options.draws_per_call, None),
-        ("prune.balanced", "True", lambda c: c.prune.balanced, True),
+        ("train.nesterov", "True", lambda c: c.train.nesterov, True),
         ("train.drops", "60ep,120ep", lambda c: c.train.drops, ("60ep", "120ep")),
         ("train.drops", "60ep 120ep", lambda c: c.train.drops, ("60ep", "120ep")),
         ("train.learning_rate", "1e-3", lambda c: c.train.learning_rate, 1e-3),

@@ -330,7 +330,7 @@ def test_changes_take_lists():
     [
         (["branches=retrain"], "branches: retrain takes changes"),
         (["branches=change_depth"], "branches: change_depth: the depth is changed of CIFAR"),
-        (["branches=oneshot", "levels=0"], "levels: expected 1 or more, got 0"),
+        (["branches=oneshot", "levels=0"], "levels: expected 1 to 65536, got 0"),
     ],
 )
 def test_branches_that_cannot_follow_are_refused_before_the_lottery(

@@ -1,8 +1,12 @@
 """What does not fit is one line that says what to do, before a run writes anything."""
 
+import numpy as np
 import pytest
 
 from experiments import run
+from experiments.errors import UserError
+from experiments.observers import check_kernel
+from ntk_prune.models import mlp
 
 SEGMENTATION, IMAGES = "configs/px_deeplab_voc2012.py:smoke", "configs/px_resnet20.py:smoke"
 IMC, THEORY = "configs/imc_lenet_digits.py:smoke", "configs/random_pruning_theory.py:smoke"
@@ -33,7 +37,7 @@ KERNELS = "configs/kernel_prediction_mlp.py:smoke"
         (SEGMENTATION, ["prune.name=pxact"], "prune.name: expected another: it takes one label"),
         (SEGMENTATION, ["train.module_rates=bakbone=0.1"], "no parameter lies under 'bakbone'"),
         (SEGMENTATION, ["data.channels=1"], "data: channels=1: digits_segmentation is streamed"),
-        (SEGMENTATION, ["data.cache_dir=x"], "data: cache_dir=x: digits_segmentation is streamed"),
+        (SEGMENTATION, ["data.cache_dir=x"], "data.cache_dir: changes nothing with digits_seg"),
         (
             IMAGES,
             ["train.batch_size=1440"],
@@ -94,7 +98,11 @@ def test_refused_in_one_line(config, changes, message, tmp_path, capsys):
         ("three_regime_digits", "measure.points=1", "measure.points: expected at least 2"),
         ("three_regime_digits", "model.options.widths=0", "widths must be positive"),
         ("imc_lenet_digits", "point.learning_rate=inf", "point.learning_rate: expected finite"),
-        ("imc_lenet_digits", "point.num_examples=100000", "point: 100000 examples wanted"),
+        (
+            "imc_lenet_digits",
+            "point.num_examples=100000",
+            "point: num_examples 100000 is",
+        ),
         ("imc_lenet_digits", "point.num_examples=7", "point.num_examples: expected a positive"),
         ("lottery_lenet_digits", "pretraining.data.channels=2", "pretraining.data.channels: exp"),
     ],
@@ -106,6 +114,46 @@ def test_the_field_is_named_as_it_is_typed(config, change, message, tmp_path, ca
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "message"),
+    [
+        ("kernel_prediction_mlp", "prune.density=0.5", "prune.density: expected 1.0: densities"),
+        ("kernel_prediction_mlp", "data.augment=crop", "data.augment: expected 'none': the images"),
+        ("kernel_prediction_mlp", "prune.num_examples=200", "prune.num_examples: changes nothing"),
+        ("spectrum_resnet20", "data.augment=crop", "data.augment: expected 'none'"),
+        ("ntksap_estimators", "data.augment=crop", "data.augment: expected 'none'"),
+        ("train_lenet_digits", "data.data_dir=x", "data.data_dir: changes nothing with digits"),
+        ("train_lenet_digits", "data.num_workers=2", "data.num_workers: changes nothing with dig"),
+        (
+            "train_lenet_digits",
+            "train.drop_factor=0.5",
+            "drop_factor: changes nothing with the",
+        ),
+        ("train_lenet_digits", "train.sam_adaptive=True", "changes nothing without sam_rho"),
+        ("train_lenet_digits", "model.weights_source=timm", "nothing without model.weights"),
+        ("ntksap_resnet20", "prune.balanced=True", "changes nothing with ntksap"),
+        ("snip_resnet20", "prune.options.schedule=linear", "nothing beside the other options"),
+        ("dense_resnet20", "prune.density=0.5", "prune.density: changes nothing where prune.name"),
+        ("lottery_lenet_digits", "pretraining.data.image_size=8", "without pretraining.duration"),
+        ("lottery_lenet_digits", "strategy.num_examples=200", "strategy.num_examples: changes"),
+        ("imc_lenet_digits", "slaved_steps=3", "slaved_steps: changes nothing where rest is zero"),
+        ("lottery_branch", "recipe=none", "recipe: no config file configs/none.py"),
+    ],
+)
+def test_what_would_change_nothing(config, change, message, tmp_path, capsys):
+    words = ["--config", f"configs/{config}.py:smoke", f"--config.{change}"]
+    assert run.main([*words, "--workdir", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_kernel_that_does_not_fit_in_memory():
+    with pytest.raises(UserError, match="kernel_images: this kernel needs"):
+        check_kernel("kernel_images", mlp((4,)), np.zeros((1, 2)), 10**7)
 
 
 def test_images_that_a_network_reduces_to_nothing(tmp_path, capsys):

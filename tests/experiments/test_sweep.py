@@ -28,11 +28,12 @@ def resolved(tmp_path, *fields, **common):
 
 
 def test_a_cell_is_the_run_of_its_own_command(tmp_path, monkeypatch):
-    (cell,) = cells.resolve(Sweep(MLP, [{"prune.density": 0.2, "train.drops": ("3ep",)}]), {})
+    fields = {"prune.density": 0.2, "train.module_rates": ("fc0=0.5",)}
+    (cell,) = cells.resolve(Sweep(MLP, [fields]), {})
     command = run.cli.parse(list(cell.words[2:]))
     assert command.workdir == cell.workdir
     assert Store(tmp_path, command.config).config == Store(tmp_path, cell.config).config
-    (elsewhere,) = resolved(tmp_path, {"prune.density": 0.2, "train.drops": ("3ep",)})
+    (elsewhere,) = resolved(tmp_path, fields)
     assert elsewhere.key == cell.key
     assert run.cli.parse(list(elsewhere.words[2:])).workdir == tmp_path / cell.key
 
@@ -146,7 +147,7 @@ def test_a_failure_is_listed_until_it_is_retried(tmp_path, capsys):
         assert sweep.main(command(tmp_path, verb, *shard, preset="broken")) == 1
         printed = capsys.readouterr().out
         assert "failed: cell 2 (seed=1" in printed
-        assert "error: prune: " in printed
+        assert "error: train: " in printed
         assert "1 cells: 0 finished, 0 running, 1 failed, 0 waiting" in printed
         assert ("1/1 cell 2 " in printed) == is_begun
     assert runs(tmp_path) == {}

@@ -249,7 +249,7 @@ def test_sums_over_paths_do_not_see_the_compute_type(name):
     [
         (lambda: resnet(21), "6n\\+2"),
         (lambda: preresnet(21), "6n\\+2"),
-        (lambda: preresnet(20, 0.05), "at least 1/16, got 0.05"),
+        (lambda: preresnet(20, 0.05), "is 1/16 to 4096, got 0.05"),
         (lambda: densenet(41), "3n\\+4"),
         (lambda: densenet(40, 0), "growth of a DenseNet is at least 1, got 0"),
         (lambda: vgg(15), "VGG comes in depths"),

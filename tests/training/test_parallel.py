@@ -95,7 +95,7 @@ def test_every_device_holds_its_own_share_of_the_batch(problem):
 @pytest.mark.parametrize("parallel", ["pmap", "jit"])
 def test_a_batch_that_does_not_divide_is_refused(problem, parallel):
     problem.order = lambda _: np.arange(18).reshape(3, 6)
-    with pytest.raises(ValueError, match="batch size 6 does not divide among 4 devices; take 4"):
+    with pytest.raises(ValueError, match="batch_size 6 does not divide among 4 devices; take 4"):
         problem.train(3, parallel=parallel)
 
 

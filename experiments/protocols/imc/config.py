@@ -131,6 +131,11 @@ class Imc(Replicated):
         require(bool(self.readings and self.rankings), "readings", self.readings,
                 "at least one, and one of rankings")  # fmt: skip
 
+    def idle(self) -> dict[str, str]:
+        """Fields that change nothing beside the others, and why."""
+        of_slaved = () if self.rest == "slaved" else ("slaved_steps",)
+        return {**super().idle(), **dict.fromkeys(of_slaved, f"where rest is {self.rest}")}
+
     def imc_methods(self) -> dict[str, tuple[Reading, Ranking]]:
         """The variants of the criterion by name; magnitude has no reading."""
         methods: dict[str, tuple[Reading, Ranking]] = {

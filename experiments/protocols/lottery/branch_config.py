@@ -52,6 +52,11 @@ class LotteryBranch(Experiment):
             expected = f"a field of {', '.join(taken)}: the tickets are as their parent made them"
             require(name.split(".")[0] in taken, "changes", name, expected)
 
+    def idle(self) -> dict[str, str]:
+        """Fields that change nothing beside the others, and why."""
+        replaced = () if self.parent is None else ("recipe",)
+        return {**super().idle(), **dict.fromkeys(replaced, "beside parent")}
+
     def changed(self) -> dict[str, str]:
         """``changes`` by field. A word without ``=`` goes on with the list before it."""
         fields: dict[str, str] = {}

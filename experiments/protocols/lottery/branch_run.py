@@ -36,7 +36,10 @@ def lottery_branch(config: LotteryBranch, store: Store) -> None:
 
 def make_parent(config: LotteryBranch, store: Store) -> None:
     """Run the recipe of the parent inside this run, as far as that is not done yet."""
-    made_by = loading.load(config.recipe)
+    try:
+        made_by = loading.load(config.recipe)
+    except UserError as error:
+        raise UserError(f"recipe: {error}") from None
     if not isinstance(made_by, Lottery):
         raise UserError(f"recipe: {config.recipe} is no lottery")
     inside = Store(store.path / "parent", made_by)

@@ -3,8 +3,9 @@
 import dataclasses
 from typing import ClassVar
 
+from experiments.config.criteria import StrategyConfig
 from experiments.config.options import require
-from experiments.config.sections import DataConfig, Replicated, StrategyConfig, parse_duration
+from experiments.config.sections import MOST_NETWORKS, DataConfig, Replicated, parse_duration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,11 @@ class Pretraining:
 
     def __post_init__(self):
         parse_duration(self.duration, "pretraining.duration")
+
+    def idle(self) -> dict[str, str]:
+        """Fields that change nothing beside the others, and why."""
+        number, _ = parse_duration(self.duration)
+        return {} if number > 0 else {"data": "without pretraining.duration"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +46,8 @@ class Lottery(Replicated):
     def __post_init__(self):
         super().__post_init__()
         least = 1 if self.branches else 0
-        require(self.levels >= least, "levels", self.levels, f"{least} or more")
+        require(least <= self.levels <= MOST_NETWORKS, "levels", self.levels,
+                f"{least} to {MOST_NETWORKS}")  # fmt: skip
         parse_duration(self.rewind, "rewind")
 
     def trainings(self):

@@ -3,14 +3,9 @@
 import dataclasses
 from typing import ClassVar
 
+from experiments.config.criteria import PruneConfig
 from experiments.config.options import require
-from experiments.config.sections import (
-    DataConfig,
-    Experiment,
-    ModelConfig,
-    PruneConfig,
-    TrainConfig,
-)
+from experiments.config.sections import DataConfig, Experiment, ModelConfig, TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)

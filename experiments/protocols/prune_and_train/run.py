@@ -13,7 +13,7 @@ from experiments import factories
 from experiments.driver import Observer, TrainingJob, train_one, train_runs
 from experiments.errors import user_errors
 from experiments.metrics import in_words
-from experiments.observers import KernelTracker, kernel_costs, kernel_of
+from experiments.observers import KernelTracker, check_kernel, kernel_costs, kernel_of
 from experiments.protocols.prune_and_train import curvature
 from experiments.protocols.prune_and_train.config import PruneAndTrain
 from experiments.pruning import print_table, write_mask
@@ -40,6 +40,8 @@ def make_setup(config: PruneAndTrain, recipe: factories.Recipe | None = None) ->
     recipe = recipe or factories.Recipe(config)
     for field in ("kernel_images", "hessian_images"):
         factories.check_images(field, getattr(config, field), recipe.dataset)
+    if config.kernel_images > 0:
+        check_kernel("kernel_images", recipe.model, recipe.example, config.kernel_images)
     with user_errors("prune"):
         pruner = factories.make_pruner(config.prune)
         factories.check_paths(pruner, recipe.model, recipe.example)

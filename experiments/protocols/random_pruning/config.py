@@ -1,10 +1,13 @@
 """Random pruning against theory."""
 
 import dataclasses
+import math
 from typing import ClassVar
 
-from experiments.config.options import require
+from experiments.config.options import LARGEST, require
 from experiments.config.sections import Experiment
+
+MOST = {"depth": 2**10, "input_dim": 2**20, "cnn_image_size": 2**10}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,17 +63,42 @@ class RandomPruning(Experiment):
         for field in ("sweep_widths", "law_widths", "cnn_channels"):
             require(all(w >= 1 for w in getattr(self, field)), field, getattr(self, field),
                      "positive widths")  # fmt: skip
+        require(bool(self.sweep_widths), "sweep_widths", self.sweep_widths, "at least one")
         for field in ("sweep_density", "scaling_densities", "law_densities", "cnn_densities"):
             value = getattr(self, field)
             values = value if isinstance(value, tuple) else (value,)
             require(all(0 < d <= 1 for d in values), field, value, "densities in (0, 1]")
         for field in ("input_dim", "depth", "scaling_width", "cnn_image_size"):
-            require(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+            most = MOST.get(field, LARGEST)
+            require(1 <= getattr(self, field) <= most, field, getattr(self, field), f"1 to {most}")
         for field in ("law_widths", "law_densities"):
             require(len(set(getattr(self, field))) >= 2, field, getattr(self, field),
                      "at least two values, to fit a slope")  # fmt: skip
         require(len(self.scaling_min_densities) == len(self.scaling_exponents),
                  "scaling_min_densities", self.scaling_min_densities,
                  "one for each of scaling_exponents")  # fmt: skip
+        for exponent, lowest in zip(
+            self.scaling_exponents, self.scaling_min_densities, strict=True
+        ):
+            densities = [d for d in self.scaling_densities if d >= lowest]
+            require(bool(densities), "scaling_min_densities", lowest,
+                    f"one that scaling_densities reach, for exponent {exponent}")  # fmt: skip
+            widths = [self.scaled_width(d, exponent) for d in densities]
+            require(min(widths) >= 1 and max(widths) < LARGEST, "scaling_exponents", exponent,
+                    f"one whose widths are 1 to 2^32 at densities {densities}")  # fmt: skip
         require(self.law_level > 0, "law_level", self.law_level, "more than 0")
+        require(bool(self.cnn_densities) or not self.cnn_channels, "cnn_densities",
+                self.cnn_densities, "at least one for cnn_channels")  # fmt: skip
         require(0 <= self.input_seed < 2**32, "input_seed", self.input_seed, "0 to 2^32 - 1")
+
+    def scaled_width(self, density: float, exponent: float) -> float:
+        """``scaling_width / density^exponent``; infinite beyond what a number holds."""
+        try:
+            return self.scaling_width / density**exponent
+        except (OverflowError, ZeroDivisionError):
+            return math.inf
+
+    def idle(self) -> dict[str, str]:
+        """Fields that change nothing beside the others, and why."""
+        of_cnns = () if self.cnn_channels else ("cnn_densities", "cnn_image_size", "cnn_networks")
+        return {**super().idle(), **dict.fromkeys(of_cnns, "without cnn_channels")}

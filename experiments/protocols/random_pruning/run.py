@@ -1,5 +1,6 @@
 """Random pruning against theory: one resumable stage per Monte-Carlo cell, then the figure."""
 
+import math
 import time
 import zlib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import factories
 from experiments.config.loading import exact
 from experiments.errors import user_errors
 from experiments.protocols.random_pruning.config import RandomPruning
@@ -41,8 +43,9 @@ class Cell(NamedTuple):
 
 def ntk_theory(config: RandomPruning, store: Store) -> None:
     """Run the protocol in ``store``, from the first cell that is not there yet."""
+    plan = list(cells(config))
+    check_memory(config, plan)
     with store.claimed():
-        plan = list(cells(config))
         for number, cell in enumerate(plan, start=1):
             if not store.has(cell.file):
                 start = time.perf_counter()
@@ -57,6 +60,14 @@ def ntk_theory(config: RandomPruning, store: Store) -> None:
         summary = summarise(config, rows, law)
         store.finish(summary)
         print(f"{store.path}: {summary}")
+
+
+def check_memory(config: RandomPruning, plan: list[Cell]) -> None:
+    """UserError for a network that this machine cannot hold."""
+    for cell in plan:
+        shapes = cell.network.layer_shapes(inputs(config, cell.network)[0].shape)
+        with user_errors(cell.name):
+            factories.check_memory("one network", sum(map(math.prod, shapes)))
 
 
 def costs(config: RandomPruning) -> Iterator[str]:
@@ -103,7 +114,7 @@ def scaling_cells(config: RandomPruning) -> Iterator[Cell]:
     ):
         for density in config.scaling_densities:
             if density >= lowest:
-                width = int(config.scaling_width / density**exponent)
+                width = int(config.scaled_width(density, exponent))
                 network = FullyConnected(width, config.depth, density)
                 yield Cell(f"scaling_{exact(exponent)}", network, config.scaling_networks)
 

@@ -18,6 +18,7 @@ from experiments.comparison import Comparison
 from experiments.config.loading import exact
 from experiments.driver import TrainingJob, train_named
 from experiments.errors import user_errors
+from experiments.observers import check_kernel
 from experiments.protocols.three_regime.config import ThreeRegime
 from experiments.pruning import write_mask
 from experiments.store import Store
@@ -75,6 +76,9 @@ class Grid:
                 config.measure,
                 LOSSES[config.retrain.loss],
             )
+        if (images := config.measure.kernel_images) > 0:
+            model, example = self.retraining.model, self.retraining.example
+            check_kernel("measure.kernel_images", model, example, images)
         factories.check_densities(
             "densities", config.densities, self.pruner, self.retraining.shapes[0]
         )

@@ -5,10 +5,11 @@ import math
 from typing import ClassVar, Literal, NamedTuple
 
 from experiments.comparison import Settings
+from experiments.config.criteria import CriterionConfig
 from experiments.config.loading import exact
 from experiments.config.options import make_options, require
 from experiments.config.sections import (
-    CriterionConfig,
+    MOST_NETWORKS,
     DataConfig,
     Experiment,
     ModelConfig,
@@ -119,13 +120,21 @@ class ThreeRegime(Experiment):
         for density in self.densities:
             require(0 < density <= 1, "densities", density, "numbers in (0, 1]")
         require(bool(self.densities), "densities", self.densities, "at least one")
-        require(self.dense_seeds >= 1, "dense_seeds", self.dense_seeds, "at least 1")
-        require(self.retrain_seeds >= 2, "retrain_seeds", self.retrain_seeds,
-                "at least 2: pairs of retrainings are measured")  # fmt: skip
+        require(1 <= self.dense_seeds <= MOST_NETWORKS, "dense_seeds", self.dense_seeds,
+                f"1 to {MOST_NETWORKS}")  # fmt: skip
+        require(2 <= self.retrain_seeds <= MOST_NETWORKS, "retrain_seeds", self.retrain_seeds,
+                f"2 to {MOST_NETWORKS}: pairs of retrainings are measured")  # fmt: skip
         require(self.at_once is None or self.at_once >= 1, "at_once", self.at_once, "at least 1")
         require(self.seed + self.dense_seeds <= 2**32, "seed", self.seed,
                 "one whose dense seeds end before 2^32")  # fmt: skip
         self._check_temperature()
+
+    def idle(self) -> dict[str, str]:
+        """Fields that change nothing beside the others, and why."""
+        kind = self.temperature.name
+        why = "where temperature.values stand in its place"
+        replaced = () if kind == "stopping_epoch" else (f"dense.{kind}",)
+        return {**super().idle(), **dict.fromkeys(replaced, why)}
 
     def _check_temperature(self) -> None:
         """ValueError for temperatures that the training of the dense network does not allow."""
