@@ -50,7 +50,7 @@ class Store:
         """The final numbers, or None while unfinished. UserError if it is another run, or a file
         of a finished one is missing or damaged."""
         has_grown = self._check_config()
-        return self.read_json("DONE") if not has_grown and self.is_finished() else None
+        return self._read_object("DONE") if not has_grown and self.is_finished() else None
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
@@ -71,7 +71,7 @@ class Store:
 
     def _record_resumption(self) -> None:
         """Add this process to those in ``env.json`` that went on with the run."""
-        env = self.read_json("env.json") if self.has("env.json") else {}
+        env = self._read_object("env.json") if self.has("env.json") else {}
         if this_process() not in (env.get("started"), *env.get("resumed", ())):
             self.write_json(
                 "env.json", {**env, "resumed": [*env.get("resumed", ()), this_process()]}
@@ -112,7 +112,7 @@ class Store:
         if not self.has("config.json"):
             self._check_empty()
             return False
-        stored = self.read_json("config.json")
+        stored = self._read_object("config.json")
         grown = [name for name in self._grows if _contains(self.config, stored, name)]
         changes = differences(stored, self.config)
         others = [c for c in changes if c.partition(": ")[0] not in grown]
@@ -141,7 +141,7 @@ class Store:
         another size."""
         if not self.has("DONE"):
             return False
-        sizes = self.read_json("files.json") if self.has("files.json") else {}  # of older runs
+        sizes = self._read_object("files.json") if self.has("files.json") else {}  # of older runs
         for name, size in sizes.items():
             path = self.path / name
             if not path.is_file() or path.stat().st_size != size:
@@ -163,11 +163,22 @@ class Store:
         return (self.path / name).exists()
 
     def read_json(self, name: str) -> Any:
-        """A JSON file of the run. UserError if it is damaged."""
+        """A JSON file of the run. UserError if it is missing or damaged."""
         try:
             return json.loads((self.path / name).read_text("utf-8"))
+        except OSError as error:
+            raise UserError(
+                f"cannot read {self.path / name}: {error.strerror}; restore it or remove the run"
+            ) from None
         except ValueError as error:  # not JSON, or not UTF-8
             raise UserError(f"{self.path / name} is not JSON ({error}); remove the run") from None
+
+    def _read_object(self, name: str) -> dict[str, Any]:
+        """A JSON file of the run that holds an object. UserError if it is damaged."""
+        value = self.read_json(name)
+        if not isinstance(value, dict):
+            raise UserError(f"{self.path / name} is damaged: it holds no object; remove the run")
+        return value
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file atomically."""
@@ -179,8 +190,11 @@ class Store:
         checkpoint.save_tree(self.path / f"{name}.safetensors", tree)
 
     def load(self, name: str) -> Any:
-        """Read a tree of arrays."""
-        return checkpoint.load_tree(self.path / f"{name}.safetensors")
+        """Read a tree of arrays. UserError if it is missing or damaged."""
+        try:
+            return checkpoint.load_tree(self.path / f"{name}.safetensors")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{error}; restore it, or remove {self.path}") from None
 
     def log(self, step: int, epoch: float, values: dict[str, float], *, file="metrics", **extra):
         """Append one line per value to ``metrics.jsonl`` (or ``timing.jsonl``)."""
@@ -207,6 +221,8 @@ class Store:
         try:
             lines = [x for x in file.read_text("utf-8").splitlines(keepends=True) if x[-1] == "\n"]
             records = [json.loads(line) for line in lines]
+            for record in records:
+                _check_record(record)
             return [(line, r["step"], r) for line, r in zip(lines, records, strict=True)]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} has a damaged line ({error}); remove {self.path}") from None
@@ -246,6 +262,13 @@ class Store:
             finished = {**this_process(), "time": now()}
             self.write_json("env.json", {**self.read_json("env.json"), "finished": finished})
         self.write_json("DONE", numbers)
+
+
+def _check_record(record: Any) -> None:
+    """ValueError, KeyError or TypeError unless a line of a log is a value of some name and step."""
+    if not isinstance(record["step"], int) or not isinstance(record["name"], str):
+        raise ValueError(f"step {record['step']!r}, name {record['name']!r}")
+    float(record["value"])
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

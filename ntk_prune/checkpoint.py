@@ -44,7 +44,7 @@ def save_tree(path: str | os.PathLike, tree: Any) -> None:
 def load_tree(path: str | os.PathLike) -> dict[str, Any]:
     """The nested dict of numpy arrays that ``save_tree`` wrote.
 
-    Raises FileNotFoundError, or ValueError for a file that is not safetensors.
+    Raises FileNotFoundError, or ValueError for a file that ``save_tree`` did not write.
     """
     path = Path(path)
     if not path.is_file():
@@ -57,13 +57,18 @@ def load_tree(path: str | os.PathLike) -> dict[str, Any]:
                 _insert(tree, name, _unpack(file.get_tensor(name), shapes.get(name)))
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged, or of another program: {error}") from None
     return tree
 
 
 def _unpack(array: np.ndarray, shape: list[int] | None) -> np.ndarray:
     if shape is None:
         return array
-    return np.unpackbits(array, count=math.prod(shape)).astype(bool).reshape(shape)
+    count = math.prod(shape)
+    if array.size != -(-count // 8):
+        raise ValueError(f"{array.size} bytes of bits for a mask of shape {shape}")
+    return np.unpackbits(array, count=count).astype(bool).reshape(shape)
 
 
 def _insert(tree: dict[str, Any], name: str, leaf: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import jax
 import optax
 
 from experiments.config import DataConfig, ModelConfig, Replicated, TrainConfig
-from experiments.errors import user_errors
+from experiments.errors import UserError, user_errors
 from experiments.factories.data import Split, example, load_data
 from experiments.factories.network import initialise, make_model
 from experiments.factories.training import (
@@ -125,8 +125,10 @@ class Recipe:
 
     def steps(self, duration: str) -> int:
         """A duration in training steps. UserError for one without end."""
-        with user_errors(duration):
+        try:
             return steps(duration, self.steps_per_epoch)
+        except OverflowError as error:
+            raise UserError(str(error)) from None
 
     def program(self, seeds: Seeds) -> Program:
         """The training of one network for each seed of its data.

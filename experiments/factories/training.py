@@ -22,11 +22,11 @@ MOST_STEPS = 2**31
 
 
 def steps(duration: str, steps_per_epoch: int) -> int:
-    """``"2ep"`` or ``"500it"`` in training steps. ValueError for more than a counter holds."""
+    """``"2ep"`` or ``"500it"`` in training steps. OverflowError for more than a counter holds."""
     number, unit = parse_duration(duration)
     count = round(number * (steps_per_epoch if unit == "ep" else 1))
     if count >= MOST_STEPS:
-        raise ValueError(f"duration {duration} is {count} steps; expected fewer than 2^31")
+        raise OverflowError(f"duration {duration} is {count} steps; expected fewer than 2^31")
     return count
 
 

@@ -6,7 +6,7 @@ import os
 import uuid
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ def cached(
     if arrays is None:
         arrays = build()
         try:
-            _write(path, {"key": np.array(key), **arrays})
+            _write(path, {"key": np.array(_stamp(key, arrays)), **arrays})
         except OSError as error:
             warnings.warn(f"decoded images are not cached: {error}", stacklevel=2)
     return arrays
@@ -63,11 +63,19 @@ def _read(path: Path, key: str) -> Arrays | None:
     """The stored arrays, or None where there are none, of another key, or damaged."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            if str(stored["key"]) != key:
+            if any(m.compress_type != zipfile.ZIP_STORED for m in stored.zip.infolist()):
+                return None  # not written here, and it may grow to anything
+            names = [name for name in stored.files if name != "key"]
+            if str(stored["key"]) != _stamp(key, names):
                 return None
-            return {name: stored[name] for name in stored.files if name != "key"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return {name: stored[name] for name in names}
+    except Exception:  # damaged bytes lead numpy and zipfile to any of them
         return None
+
+
+def _stamp(key: str, names: Iterable[str]) -> str:
+    """The key with the arrays that belong to it: damage may rename one."""
+    return f"{key} {' '.join(sorted(names))}"
 
 
 def _write(path: Path, arrays: Arrays) -> None:

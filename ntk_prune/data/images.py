@@ -1,8 +1,10 @@
 """Encoded images: which files are read, and what their colours are."""
 
 import io
+import lzma
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,6 +16,12 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MAX_BYTES = 2**28
 """A larger file is taken for no image and is not read."""
+
+UNREADABLE = (
+    OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+    RuntimeError, KeyError, IndexError,
+)  # fmt: skip
+"""What reading a damaged, encrypted or foreign archive, or a member of one, can raise."""
 
 Root = Path | zipfile.Path
 """A folder or file, or one within a .zip file."""
@@ -27,8 +35,8 @@ def is_image(name: str) -> bool:
 def read_rgb(path: Root, *, upright: bool = False) -> Image.Image:
     """The image in one file, as ``rgb``; ValueError, naming it, where that is impossible."""
     try:
-        return rgb(_content(path), upright=upright)
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        return rgb(content(path), upright=upright)
+    except UNREADABLE as error:
         raise ValueError(f"cannot decode image {path}: {error}") from error
 
 
@@ -57,7 +65,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours).convert("RGB")
 
 
-def _content(path: Root) -> bytes:
+def content(path: Root) -> bytes:
     """The bytes of a regular file or a member of an archive, of at most ``MAX_BYTES``."""
     if isinstance(path, zipfile.Path):
         size = path.root.getinfo(path.at).file_size
@@ -67,5 +75,5 @@ def _content(path: Root) -> bytes:
             raise ValueError("it is no regular file")
         size = about.st_size
     if size > MAX_BYTES:
-        raise ValueError(f"{size} bytes are no image of a data set")
+        raise ValueError(f"{size} bytes are too many for a file of a data set")
     return path.read_bytes()

@@ -12,7 +12,7 @@ import numpy as np
 from ntk_prune.data.cache import Listing, cached
 from ntk_prune.data.dataset import Dataset, check_image_size, from_arrays
 from ntk_prune.data.folder import class_numbers, decode, natural, stamps
-from ntk_prune.data.images import Root, is_image
+from ntk_prune.data.images import UNREADABLE, Root, content, is_image
 
 FOLDER = "tiny-imagenet-200"
 LAYOUT = (
@@ -74,7 +74,7 @@ def find(data_dir: Path) -> Root:
         if file.is_file():
             try:
                 folders.append(zipfile.Path(zipfile.ZipFile(file)) / FOLDER / "")
-            except zipfile.BadZipFile as error:
+            except UNREADABLE as error:
                 raise ValueError(f"{file} is damaged or no .zip file: {error}") from error
     for folder in folders:
         if (folder / "wnids.txt").is_file():
@@ -85,7 +85,11 @@ def find(data_dir: Path) -> Root:
 def _lines(root: Root, path: str) -> list[str]:
     if not (root / path).is_file():
         raise FileNotFoundError(f"{root} has no {path}: {LAYOUT}")
-    return [line for line in (root / path).read_text(encoding="utf-8").splitlines() if line]
+    try:
+        text = content(root / path).decode("utf-8")
+    except UNREADABLE as error:
+        raise ValueError(f"cannot read {root / path}: {error}") from error
+    return [line for line in text.splitlines() if line]
 
 
 def _table(root: Root, path: str) -> dict[str, str]:

@@ -44,21 +44,24 @@ class Source:
     head: bool = False
 
 
-_SUPERVISED = Source(r"(module\.)?", r"(module\.)?fc\.(weight|bias)", head=True)
+WRAPPED = r"((_orig_mod|module|model)\.)*"
+"""What compiling, training on several devices, and frameworks put before all names."""
+
+_SUPERVISED = Source(WRAPPED, rf"{WRAPPED}fc\.(weight|bias)", head=True)
 
 SOURCES: dict[str, Source] = {
     "torchvision": _SUPERVISED,
     "timm": _SUPERVISED,
     "moco_v2": Source(
-        r"module\.encoder_q\.",
-        r"module\.(encoder_q\.fc\.[02]\.(weight|bias)|encoder_k\..*|queue|queue_ptr)",
+        rf"{WRAPPED}encoder_q\.",
+        rf"{WRAPPED}(encoder_q\.fc\.[02]\.(weight|bias)|encoder_k\..*|queue|queue_ptr)",
     ),
-    "dino": Source(r"(module\.)?(backbone\.)?", r"(module\.)?head\..*"),
+    "dino": Source(rf"{WRAPPED}(backbone\.)?", rf"{WRAPPED}head\..*"),
     "clip": Source(
-        r"visual\.",
-        r"visual\.attnpool\..*|transformer\..*|token_embedding\.weight|positional_embedding"
-        r"|ln_final\.(weight|bias)|text_projection|logit_scale"
-        r"|input_resolution|context_length|vocab_size",
+        rf"{WRAPPED}visual\.",
+        rf"{WRAPPED}(visual\.attnpool\..*|transformer\..*|token_embedding\.weight"
+        r"|positional_embedding|ln_final\.(weight|bias)|text_projection|logit_scale"
+        r"|input_resolution|context_length|vocab_size)",
     ),
 }
 
@@ -156,6 +159,8 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"not a safetensors file: {error}") from None
+    except (AttributeError, KeyError, TypeError) as error:  # of the 8-bit types that numpy lacks
+        raise ValueError(f"numbers of a type that is not read ({error}): save float32") from None
 
 
 def _read_torch(path: Path) -> Any:
@@ -169,11 +174,15 @@ def _read_torch(path: Path) -> Any:
     with open(path, "rb") as file:
         if file.read(2) not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise ValueError("not a PyTorch file: neither a .zip archive nor a pickle")
-    if _is_torchscript(path):
+    members = _members(path)
+    if any(member.filename.endswith("/constants.pkl") for member in members):
         raise ValueError(
             "a TorchScript program, which is not run here; where you trust it, keep its tensors: "
             f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pth')"
         )
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        # It may grow to anything, and PyTorch writes none.
+        raise ValueError("not a PyTorch file: its members are compressed")
     try:
         # Checkpoints often carry the arguments of their training: a bag of plain values.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -184,15 +193,23 @@ def _read_torch(path: Path) -> Any:
             f"tensors: torch.save(torch.load({path.name!r}, weights_only=False)['state_dict'], "
             "'weights.pth')"
         ) from None
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"not a PyTorch file: {error}") from None
+    except Exception as error:  # damaged bytes lead the reader to any of them
+        raise ValueError(f"damaged, or not a PyTorch file: {_in_one_line(error)}") from None
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+def _members(path: Path) -> list[zipfile.ZipInfo]:
+    """What a .zip archive holds; nothing for a pickle. ValueError for a damaged archive."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return []
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except Exception as error:  # as of ``torch.load``
+        raise ValueError(f"a damaged .zip archive: {_in_one_line(error)}") from None
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _state_dict(content: Any) -> dict[str, np.ndarray]:
@@ -200,14 +217,20 @@ def _state_dict(content: Any) -> dict[str, np.ndarray]:
     if isinstance(content, Mapping):
         content = next((content[w] for w in WRAPPERS if w in content), content)
     tensors = dict(content) if isinstance(content, Mapping) else {"the whole": content}
-    if other := [str(name) for name, tensor in tensors.items() if not hasattr(tensor, "numpy")]:
+    is_tensor = {n: isinstance(n, str) and hasattr(t, "numpy") for n, t in tensors.items()}
+    if other := [str(name) for name, good in is_tensor.items() if not good]:
         raise ValueError(
             f"expected a dict of tensors, bare or under one of {', '.join(WRAPPERS)}; no tensor: "
             f"{', '.join(other[:5])}"
         )
-    return {name: _to_numpy(tensor) for name, tensor in tensors.items()}
+    return {name: _to_numpy(name, tensor) for name, tensor in tensors.items()}
 
 
-def _to_numpy(tensor: Any) -> np.ndarray:
-    half = tensor.is_floating_point() and tensor.element_size() < 4
-    return (tensor.float() if half else tensor).numpy()
+def _to_numpy(name: str, tensor: Any) -> np.ndarray:
+    """The values of a tensor. ValueError for one that is sparse, quantised, nested or empty of
+    values."""
+    try:
+        half = tensor.is_floating_point() and tensor.element_size() < 4
+        return (tensor.float() if half else tensor).detach().numpy()
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{name} is no plain array: {_in_one_line(error)}") from None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ntk_prune.masks import path_of
@@ -78,7 +79,7 @@ def from_torch(
 
     ``params`` and ``state`` may be ``jax.eval_shape`` of the model's ``init``. Counters
     (``num_batches_tracked``) are left out. Raises one ValueError naming the missing tensors, those
-    not used, and those whose shape does not fit or that are not finite.
+    not used, and those whose shape does not fit or that are not finite, real numbers.
     """
     used: set[str] = set()
     misshapen: list[str] = []
@@ -94,6 +95,8 @@ def from_torch(
             misshapen.append(
                 f"{name}: shape {array.shape} does not fit a layer of shape {like.shape}"
             )
+        elif not jnp.issubdtype(array.dtype, jnp.floating):
+            misshapen.append(f"{name}: {array.dtype} numbers, where real ones are expected")
         elif not np.isfinite(array).all():
             misshapen.append(f"{name}: not finite")
         return fitting

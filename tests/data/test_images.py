@@ -88,7 +88,7 @@ def test_files_too_large_are_refused_before_they_are_read(tmp_path, monkeypatch)
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("large.png", b"0" * 100_000)
     for path in (large, zipfile.Path(archive, "large.png")):
-        with pytest.raises(ValueError, match=r"large.png: .* bytes are no image of a data"):
+        with pytest.raises(ValueError, match=r"large.png: .* bytes are too many for a file"):
             images.read_rgb(path)
 
 

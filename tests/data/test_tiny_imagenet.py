@@ -186,3 +186,35 @@ def test_damage_within_the_zip_names_the_file(root):
 def test_needs_data_dir():
     with pytest.raises(ValueError, match="tiny_imagenet needs data_dir: expected tiny-imagenet"):
         data.load("tiny_imagenet")
+
+
+def test_texts_that_cannot_be_read_are_named(root):
+    (root / "words.txt").write_bytes(b"n01443537\t\xff\xfe")
+    with pytest.raises(ValueError, match=r"cannot read .*words\.txt: 'utf-8' codec"):
+        load(root)
+
+
+@pytest.mark.parametrize(("at", "value"), [(8, 1), (10, 99)])
+def test_encrypted_and_foreign_members_are_named(at, value, root):
+    file = pack(root)
+    content = bytearray(file.read_bytes())
+    for record, offset in ((b"PK\x01\x02", at), (b"PK\x03\x04", at - 2)):
+        place = content.index(b"wnids.txt")
+        if record == b"PK\x01\x02":
+            place = content.rindex(b"wnids.txt")
+        content[content.rindex(record, 0, place) + offset] = value
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"cannot read .*wnids\.txt: ") as caught:
+        load(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_cache_is_built_again(root, tmp_path):
+    expected = load(root)
+    (file,) = root.glob("ntk_prune-*.npz")
+    whole = file.read_bytes()
+    np.savez_compressed(file, key=np.array("x"), x_train=np.zeros(10**6))
+    for content in (whole[: len(whole) // 2], b"", file.read_bytes(), whole[:-200] + b"0" * 200):
+        file.write_bytes(content)
+        np.testing.assert_array_equal(load(root).x_train, expected.x_train)
+        assert file.read_bytes() == whole

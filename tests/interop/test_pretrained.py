@@ -2,9 +2,11 @@
 
 import argparse
 import functools
+import json
 import os
 import re
 import sys
+import zipfile
 from pathlib import Path
 
 import jax
@@ -302,3 +304,71 @@ def test_torchscript_and_other_contents_are_refused(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(ValueError, match=r"w\.pth: "):
         pretrained.read(tmp_path / "w.pth")
+
+
+def test_parameters_of_a_module_are_tensors(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save(torch.nn.Linear(2, 3).state_dict(keep_vars=True), tmp_path / "w.pth")
+    assert {n: a.shape for n, a in pretrained.read(tmp_path / "w.pth").items()} == {
+        "weight": (3, 2),
+        "bias": (3,),
+    }
+
+
+@pytest.mark.parametrize("wrapped", ["_orig_mod.", "model.", "module._orig_mod.", "model.module."])
+@pytest.mark.parametrize("source", pretrained.SOURCES)
+def test_what_wraps_a_network_is_taken_off_its_names(wrapped, source, tmp_path):
+    tensors = {wrapped + n.removeprefix("module."): t for n, t in published(source).items()}
+    save_file(tensors, tmp_path / "w.safetensors")
+    loaded, _ = pretrained.load(tmp_path / "w.safetensors", source, *zeros(SMALL))
+    jax.tree.map(np.testing.assert_array_equal, loaded["backbone"], filled(SMALL)[0]["backbone"])
+
+
+def test_names_that_are_wrapped_in_part_are_named(tmp_path):
+    tensors = {f"module.{n}" if "layer4" in n else n: t for n, t in backbone(SMALL).items()}
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=r"missing: layer4.*not used: module\.layer4"):
+        pretrained.load(tmp_path / "w.safetensors", "timm", *zeros(SMALL))
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "bool", "int32"])
+def test_weights_that_are_no_real_numbers_are_refused(dtype, tmp_path):
+    tensors = published("torchvision")
+    tensors["conv1.weight"] = tensors["conv1.weight"].astype(dtype)
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=f"conv1.weight: {dtype} numbers, where real ones"):
+        pretrained.load(tmp_path / "w.safetensors", "torchvision", *zeros(SMALL))
+
+
+def test_eight_bit_numbers_of_safetensors_are_one_line(tmp_path):
+    about = {"a": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}
+    header = json.dumps(about).encode()
+    content = len(header).to_bytes(8, "little") + header + b"\x38" * 4
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"w\.safetensors: numbers of a type that is not read"):
+        pretrained.read(tmp_path / "w.safetensors")
+
+
+def test_tensors_that_are_no_plain_arrays_are_one_line(tmp_path):
+    torch = pytest.importorskip("torch")
+    for content, message in (
+        ({"a": torch.eye(2).to_sparse()}, "a is no plain array"),
+        ({"a": torch.ones(3, device="meta")}, "a is no plain array"),
+        ({1: torch.ones(3)}, "no tensor: 1"),
+    ):
+        torch.save(content, tmp_path / "w.pth")
+        with pytest.raises(ValueError, match=rf"w\.pth: .*{message}"):
+            pretrained.read(tmp_path / "w.pth")
+
+
+def test_a_compressed_archive_is_not_unpacked(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"a": torch.zeros(10**6)}, tmp_path / "w.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "w.pth") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in plain.namelist():
+            bomb.writestr(name, plain.read(name))
+    with pytest.raises(ValueError, match=r"bomb\.pth: not a PyTorch file: its members are compre"):
+        pretrained.read(tmp_path / "bomb.pth")

@@ -127,8 +127,8 @@ def starting_weights(config: PruneAndTrain, recipe: factories.Recipe, params: Pa
 def find_mask(
     config: PruneAndTrain, setup: Setup, store: Store, params: Params, state: State
 ) -> Mask:
-    """The mask of this run: read if it is there, else pruned, tabled and written."""
-    if store.has("mask.safetensors"):
+    """The mask of this run: read if it and its table are there, else pruned, tabled and written."""
+    if store.has("mask.safetensors") and store.has("pruning.json"):
         return store.load("mask")
     recipe, pruner, batches = setup
     mask, info = masks.ones_like(params), None
