@@ -249,8 +249,7 @@ def _epochs(
 
 
 def _prepare(job: TrainingJob, start: TrainState, keep_at: Mapping[str, int]) -> None:
-    if not job.store.has("mask.safetensors"):
-        job.store.save("mask", start.mask)
+    job.store.save("mask", start.mask)  # again after a kill: nothing else would read it
     _keep(job.store, keep_at, start)
 
 

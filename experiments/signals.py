@@ -1,10 +1,13 @@
 """Ctrl-C and SIGTERM end a run between two of its writes, with one line and the usual status."""
 
+import _thread
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LINE = "interrupted; the same command goes on"
@@ -44,9 +47,11 @@ def raised() -> Iterator[None]:
         yield
         return
     before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
+    hook, sys.unraisablehook = sys.unraisablehook, _again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -62,6 +67,17 @@ def held_back() -> Iterator[None]:
         _held = False
         if _pending:
             raise Interrupted(_pending.pop())
+
+
+def _again(unraisable: Any) -> None:
+    """Send a signal again that came within a callback of garbage collection, which swallows it."""
+    if not isinstance(unraisable.exc_value, Interrupted):
+        sys.__unraisablehook__(unraisable)
+        return
+    number = unraisable.exc_value.status - 128
+    for each in SIGNALS:
+        signal.signal(each, _interrupt)
+    threading.Timer(0.1, _thread.interrupt_main, (number,)).start()
 
 
 def _interrupt(number: int, _) -> None:

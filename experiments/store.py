@@ -7,15 +7,14 @@ import contextlib
 import copy
 import errno
 import fcntl
-import functools
 import json
-import operator
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from experiments.config import Experiment, to_dict
+from experiments.config.differences import contains, differences
 from experiments.environment import environment, now, this_process
 from experiments.errors import UserError
 from experiments.trackers import Tracker, following
@@ -113,7 +112,7 @@ class Store:
             self._check_empty()
             return False
         stored = self._read_object("config.json")
-        grown = [name for name in self._grows if _contains(self.config, stored, name)]
+        grown = [name for name in self._grows if contains(self.config, stored, name)]
         changes = differences(stored, self.config)
         others = [c for c in changes if c.partition(": ")[0] not in grown]
         # Of another protocol everything differs, which would say nothing.
@@ -250,13 +249,17 @@ class Store:
                     os.fsync(stream.fileno())
 
     def finish(self, numbers: dict[str, Any]) -> None:
-        """Write the sizes of the results as ``files.json``, then ``DONE``: the run is complete.
+        """Write the sizes of the results, those of parts too, as ``files.json``, then ``DONE``: the
+        run is complete.
 
         ``env.json``, where there is one, tells when and by which process.
         """
         self.sync_logs()
-        sizes = {path.name: path.stat().st_size for path in sorted(self.path.iterdir())
-                 if path.suffix in RESULTS and path.name not in NOT_RESULTS}  # fmt: skip
+        sizes = {
+            path.relative_to(self.path).as_posix(): path.stat().st_size
+            for path in sorted(_files_of_run(self.path))
+            if (path.suffix in RESULTS or path.name == "DONE") and path.name not in NOT_RESULTS
+        }
         self.write_json("files.json", sizes)
         if self.has("env.json"):
             finished = {**this_process(), "time": now()}
@@ -264,33 +267,17 @@ class Store:
         self.write_json("DONE", numbers)
 
 
+def _files_of_run(directory: Path) -> Iterator[Path]:
+    """The files in a directory and below it, but those of other runs."""
+    for path in directory.iterdir():
+        if path.is_dir() and not (path / "config.json").exists():
+            yield from _files_of_run(path)
+        elif path.is_file():
+            yield path
+
+
 def _check_record(record: Any) -> None:
     """ValueError, KeyError or TypeError unless a line of a log is a value of some name and step."""
     if not isinstance(record["step"], int) or not isinstance(record["name"], str):
         raise ValueError(f"step {record['step']!r}, name {record['name']!r}")
     float(record["value"])
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Readable differences of two nested dicts: ``prune.density: 0.1 there, 0.2 now``."""
-    changes = []
-    for key in sorted(old.keys() | new.keys()):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            changes += differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            changes.append(f"{prefix}{key}: {a!r} there, {b!r} now")
-    return changes
-
-
-def _contains(new: dict[str, Any], old: dict[str, Any], name: str) -> bool:
-    """Whether the dotted field is in both, a list with all of the old one, or no smaller number."""
-    try:
-        a, b = (_field(plain, name) for plain in (old, new))
-        return set(b) >= set(a) if isinstance(b, list) else b >= a
-    except (KeyError, TypeError):
-        return False
-
-
-def _field(plain: dict[str, Any], name: str) -> Any:
-    return functools.reduce(operator.getitem, name.split("."), plain)

@@ -171,7 +171,7 @@ class Checkpoints:
         for number, candidate in enumerate(tried):
             try:
                 tree = self._manager.restore(candidate, args=self._args.StandardRestore(abstract))
-            except (ValueError, KeyError, TypeError, OSError) as error:
+            except Exception as error:  # of damaged arrays orbax raises a bare one
                 damage = error
                 continue
             for damaged in tried[:number]:

@@ -1,10 +1,12 @@
 """How a run is followed: its log lines, trackers, and what a signal leaves."""
 
+import gc
 import json
 import logging
 import os
 import signal
 import sys
+import time
 
 import lottery_problem
 import pytest
@@ -111,3 +113,20 @@ def test_a_signal_ends_a_run_in_one_line(number, status, tmp_path, capsys, monke
 def test_a_signal_outside_a_write_comes_at_once():
     with pytest.raises(signals.Interrupted), signals.raised():
         signal.raise_signal(signal.SIGTERM)
+
+
+def collect_and_wait():
+    def callback(phase, info):
+        signal.raise_signal(signal.SIGINT)
+
+    gc.callbacks.append(callback)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(callback)
+    time.sleep(10)
+
+
+def test_a_signal_that_garbage_collection_swallows_comes_again():
+    with pytest.raises(signals.Interrupted), signals.raised():
+        collect_and_wait()

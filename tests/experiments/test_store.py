@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from experiments.config import loading
+from experiments.config.differences import differences
 from experiments.config.loading import exact
 from experiments.errors import UserError
-from experiments.store import Store, differences
+from experiments.store import Store
 
 CONFIG = loading.load("configs/snip_resnet20.py:smoke")
 OTHER = loading.override(CONFIG, {"prune.density": "0.5", "train.batch_size": "32"})
