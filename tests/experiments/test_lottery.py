@@ -205,9 +205,10 @@ def test_levels_that_keep_nothing_are_refused(tmp_path, capsys, strategy):
 
 
 def test_too_many_examples_are_refused_by_the_name_of_the_section(tmp_path, capsys):
-    words = ["--config.strategy.num_examples=5000", "--workdir", str(tmp_path / "run")]
-    assert run.main(["--config", "tests/experiments/lottery_problem.py", *words]) == 2
-    assert "error: strategy: 5000 examples wanted" in capsys.readouterr().err
+    words = ["--config.strategy.name=snip", "--config.strategy.num_examples=5000"]
+    command = ["--config", "tests/experiments/lottery_problem.py", *words]
+    assert run.main([*command, "--workdir", str(tmp_path / "run")]) == 2
+    assert "error: strategy: num_examples 5000 is more than" in capsys.readouterr().err
 
 
 def test_an_unknown_name_in_a_stored_config_is_named():
