@@ -52,12 +52,12 @@ def kernel() -> list[list[float]]:
     return empirical_ntk(network, params, x, state=state, mask=mask, outputs="trace").tolist()
 
 
-def launch(folder: Path, *words: str) -> list[subprocess.Popen]:
+def launch(folder: Path, words: tuple[str, ...] = WORDS) -> list[subprocess.Popen]:
     with socket.socket() as s:
         s.bind(("localhost", 0))
         address = f"localhost:{s.getsockname()[1]}"
     env = {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": os.getcwd()}
-    command = [sys.executable, __file__, *WORDS, *words, "--workdir", str(folder / "pair")]
+    command = [sys.executable, __file__, *words, "--workdir", str(folder / "pair")]
     return [
         subprocess.Popen(
             [*command, "--hosts", f"{address},{i},2,60"],
@@ -129,6 +129,23 @@ def test_the_environment_says_who_went_on(pair):
     assert env["processes"] == 2
     assert env["started"]["host"] == env["resumed"][0]["host"]
     assert env["started"]["pid"] != env["resumed"][0]["pid"]
+
+
+def test_a_branch_of_a_run_of_one_process(tmp_path):
+    parent = tmp_path / "parent"
+    assert run.main([*WORDS, "--workdir", str(parent)]) == 0
+    words = ("--config", "lottery_branch:oneshot", f"--config.parent={parent}")
+    ends = end(launch(tmp_path, words))
+    assert [status for status, _, _ in ends] == [0, 0], ends
+    assert run.main([*words, "--workdir", str(tmp_path / "one")]) == 0
+    one, two = (
+        {f.relative_to(p): f.read_bytes() for f in p.rglob("mask.safetensors")}
+        for p in (tmp_path / "one", tmp_path / "pair")
+    )
+    assert one
+    assert one == two
+    reached = [json.loads((tmp_path / p / "DONE").read_text()) for p in ("one", "pair")]
+    assert reached[0].keys() == reached[1].keys()
 
 
 def test_waiting_for_the_others_ends(tmp_path, capsys, monkeypatch):

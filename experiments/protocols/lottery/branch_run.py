@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import jax
-
 from experiments.config import from_dict, loading, to_dict
 from experiments.errors import UserError, user_errors
 from experiments.factories import Recipe
@@ -20,8 +18,6 @@ EFFECTIVE = "lottery.json"  # the config by which a branch was trained, for bran
 
 def lottery_branch(config: LotteryBranch, store: Store) -> None:
     """Run the protocol in ``store``, from where an earlier, killed run stopped."""
-    if config.parent is not None and jax.process_count() > 1:
-        raise UserError("parent: a branch of another run trains in one process")
     if config.parent is None:
         make_parent(config, store)
     parent = find_tickets(store.path / "parent" if config.parent is None else Path(config.parent))
