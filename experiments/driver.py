@@ -217,6 +217,7 @@ def _to_the_end(
                 epochs = range(0, step + 1, recipe.steps_per_epoch)
                 check_log(job.store, [s for s in {first, *epochs, *stops} if first <= s <= step])
             _record_start(recipe, job, start)
+            job.store.sync_logs()
         for epoch in _epochs(recipe, program, state, stops):
             state = epoch.state
             _record_epoch(recipe, jobs, epoch, keep_at)

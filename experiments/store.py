@@ -41,6 +41,7 @@ class Store:
     def __init__(self, path: Path, config: Experiment, tracker: Tracker | None = None):
         self.path = self._root = Path(path)
         self._tracker = tracker
+        self._untold: list[tuple[int, dict[str, float]]] = []  # shared with the parts of the run
         self.config = to_dict(config)
         self._grows = config.grows
 
@@ -206,7 +207,7 @@ class Store:
         if self._tracker is not None and file == "metrics":
             prefix = self.path.relative_to(self._root).as_posix()
             prefix = "" if prefix == "." else f"{prefix}/"
-            self._tracker.log(step, {f"{prefix}{k}": float(v) for k, v in values.items()})
+            self._untold.append((step, {f"{prefix}{k}": float(v) for k, v in values.items()}))
 
     def records(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``. UserError if one is damaged."""
@@ -242,11 +243,14 @@ class Store:
         (self.path / "metrics.jsonl").unlink(missing_ok=True)
 
     def sync_logs(self) -> None:
-        """Have the logs on the disk: a checkpoint never outlives the lines before it."""
+        """Have the logs on the disk: a checkpoint never outlives the lines before it. The tracker
+        learns of them now, as a killed run logs what comes after its last checkpoint again."""
         for file in ("metrics.jsonl", "timing.jsonl"):
             if self.has(file):
                 with open(self.path / file, "rb") as stream:
                     os.fsync(stream.fileno())
+        while self._tracker is not None and self._untold:
+            self._tracker.log(*self._untold.pop(0))
 
     def finish(self, numbers: dict[str, Any]) -> None:
         """Write the sizes of the results, those of parts too, as ``files.json``, then ``DONE``: the

@@ -21,8 +21,8 @@ class Tracker(Protocol):
         """The run: its config as JSON values, its directory."""
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Numbers by name, such as ``replicate_0/test/accuracy``. A run that was killed logs the
-        steps after its last checkpoint again."""
+        """Numbers by name, such as ``replicate_0/test/accuracy``, just before the checkpoint that
+        holds them: a run that was killed logs them once."""
 
     def finish(self) -> None:
         """The run is complete, interrupted or failed."""

@@ -47,6 +47,29 @@ def test_a_tracker_sees_what_the_run_logs(tmp_path, capsys):
     assert all(line.endswith(" left") for line in lines)
 
 
+def test_a_killed_run_tells_its_tracker_once(tmp_path, monkeypatch):
+    Recorder.calls.clear()
+    words = ["--config.train.checkpoint_every=5", "--workdir", str(tmp_path / "r"),
+             "--tracker", f"{__name__}:Recorder"]  # fmt: skip
+    with monkeypatch.context() as patch:
+        log = Store.log
+
+        def killed(store, step, *arguments, **options):
+            log(store, step, *arguments, **options)
+            if step == 5:
+                raise RuntimeError("killed")
+
+        patch.setattr(Store, "log", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            run.main([*WORDS, *words])
+    assert run.main([*WORDS, *words]) == 0
+    told = [(step, n) for kind, *call in Recorder.calls if kind == "log"
+            for step, values in [call] for n in values]  # fmt: skip
+    part = Store(tmp_path / "r/replicate_0/level_0", lottery_problem.get_config())
+    logged = [(r["step"], f"replicate_0/level_0/{r['name']}") for r in part.records()]
+    assert told == logged
+
+
 def test_tensorboard_writes_events(tmp_path):
     pytest.importorskip("tensorboardX")
     with trackers.following(trackers.make("tensorboard"), {"seed": 0}, tmp_path):
