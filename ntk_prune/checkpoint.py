@@ -1,10 +1,12 @@
 """Parameters and masks as safetensors files; checkpoints of a running training through orbax."""
 
+import contextlib
 import json
 import logging
 import math
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +82,19 @@ def _insert(tree: dict[str, Any], name: str, leaf: np.ndarray) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Whoever opens ``path``, at whatever moment, finds the old content or the new."""
+    with replacing(path) as fresh:
+        fresh.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The name of a file to write, which takes the place of ``path`` once it is on disk, whole;
+    after an exception it is gone. ``is_partial`` knows one that a killed process left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
-        with open(fresh, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield fresh
+        with open(fresh, "rb") as file:
             os.fsync(file.fileno())
         os.replace(fresh, path)
     except BaseException:

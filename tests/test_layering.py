@@ -30,7 +30,7 @@ ALLOWED = {
     "checkpoint": {"types", "masks"},
     "data": CORE,
     "models": {"types", "activations", "conv_patches"},
-    "ntk": CORE | {"models", "linalg"},
+    "ntk": CORE | {"models", "linalg", "checkpoint"},
     "interop": CORE | {"models"},
     "pruners": CORE | {"ntk", "linalg", "landscape", "inertial"},
     "training": CORE | {"ntk", "data"},

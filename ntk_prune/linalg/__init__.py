@@ -12,6 +12,7 @@ trace                 by Hutchinson or Hutch++
 frobenius_norm        likewise
 diagonal              by Hutchinson
 spectral_density      by stochastic Lanczos quadrature
+array_mean            of samples, such as kernels of an ensemble, with standard errors
 quadrature            its nodes and weights, one probe
 lanczos               the decomposition that the spectra come from
 ====================  =====================================================================
@@ -24,7 +25,7 @@ from ntk_prune.linalg.density import (
     smoothed_density,
     spectral_density,
 )
-from ntk_prune.linalg.estimates import Estimate, VectorEstimate
+from ntk_prune.linalg.estimates import Estimate, VectorEstimate, array_mean
 from ntk_prune.linalg.lanczos import (
     Condition,
     Eigenpairs,
@@ -51,6 +52,7 @@ __all__ = [
     "SymmetricOperator",
     "Tridiagonal",
     "VectorEstimate",
+    "array_mean",
     "condition_number",
     "diagonal",
     "extreme_eigenpairs",

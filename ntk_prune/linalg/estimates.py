@@ -1,8 +1,11 @@
 """Results of random probes, each with its standard error and the number of probes."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from ntk_prune.types import Array
 
 
 class Estimate(NamedTuple):
@@ -26,9 +29,9 @@ class Estimate(NamedTuple):
 
 
 class VectorEstimate(NamedTuple):
-    """``value [size]`` with its standard errors ``sem [size]``, entry by entry, from ``n`` probes.
+    """``value [...]`` with its standard errors ``sem [...]``, entry by entry, from ``n`` samples.
 
-    The entries share their probes, so their errors are not independent.
+    The entries share their samples, so their errors are not independent.
     """
 
     value: np.ndarray
@@ -55,6 +58,28 @@ def sample_mean(samples: list[float]) -> Estimate:
     n = len(samples)
     check_probes(n)
     return Estimate(float(np.mean(samples)), float(np.std(samples, ddof=1) / np.sqrt(n)), n)
+
+
+def array_mean(samples: Iterable[Array]) -> VectorEstimate:
+    """The mean of independent arrays, at least 2, with its standard errors, in one pass that holds
+    one of them at a time (Welford, 1962): kernels of an ensemble of networks, products of probes.
+
+    Raises ValueError for arrays of different shapes, or fewer than two.
+
+    >>> array_mean(np.array([i, 1.0]) for i in (1.0, 3.0))
+    VectorEstimate(value=array([2., 1.]), sem=array([1., 0.]), n=2)
+    """
+    mean, squares, count = np.zeros(()), np.zeros(()), 0  # squared deviations from running means
+    for count, values in enumerate(samples, start=1):
+        sample = np.asarray(values, np.float64)
+        if count > 1 and sample.shape != mean.shape:
+            raise ValueError(f"samples differ in shape: {mean.shape} and {sample.shape}")
+        change = sample - mean
+        mean = mean + change / count
+        squares = squares + change * (sample - mean)
+    if count < 2:
+        raise ValueError(f"a standard error needs at least 2 samples, got {count}")
+    return VectorEstimate(mean, np.sqrt(squares / (count - 1) / count), count)
 
 
 def check_probes(num_probes: int, least: int = 2) -> None:

@@ -34,6 +34,11 @@ class SymmetricOperator:
     size: int
     dtype: Any
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(size, size)``."""
+        return self.size, self.size
+
     def __sub__(self, other: "SymmetricOperator") -> "SymmetricOperator":
         """``A - B``; ValueError when the sizes differ."""
         if self.size != other.size:

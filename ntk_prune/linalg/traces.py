@@ -4,7 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntk_prune.linalg.estimates import Estimate, VectorEstimate, check_probes, sample_mean
+from ntk_prune.linalg.estimates import (
+    Estimate,
+    VectorEstimate,
+    array_mean,
+    check_probes,
+    sample_mean,
+)
 from ntk_prune.linalg.operators import SymmetricOperator, random_signs
 from ntk_prune.types import Key
 
@@ -80,13 +86,5 @@ def diagonal(key: Key, operator: SymmetricOperator, num_probes: int) -> VectorEs
         ValueError: for fewer than 2 probes.
     """
     check_probes(num_probes)
-    mean = np.zeros(operator.size)
-    squares = np.zeros(operator.size)  # summed squared deviations from the running mean (Welford)
-    for count, k in enumerate(jax.random.split(key, num_probes), start=1):
-        v = random_signs(k, operator)
-        sample = np.asarray(v * operator.matvec(v), np.float64)
-        change = sample - mean
-        mean += change / count
-        squares += change * (sample - mean)
-    sem = np.sqrt(squares / (num_probes - 1) / num_probes)
-    return VectorEstimate(mean, sem, num_probes)
+    probes = (random_signs(k, operator) for k in jax.random.split(key, num_probes))
+    return array_mean(v * operator.matvec(v) for v in probes)

@@ -46,7 +46,7 @@ def eigenvalues(kernel: Array) -> np.ndarray:
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"eigenvalues of a kernel between different inputs: {matrix.shape}")
     values = np.linalg.eigvalsh((matrix + matrix.T) / 2)[::-1]
-    if values[-1] < -_rounding(kernel, values[0]):
+    if values[-1] < -rounding(kernel, values[0]):
         raise ValueError(
             f"not positive semi-definite: eigenvalues from {values[-1]:.3g} to {values[0]:.3g}; "
             "use accumulate='float64' or float64 parameters"
@@ -54,7 +54,7 @@ def eigenvalues(kernel: Array) -> np.ndarray:
     return values
 
 
-def _rounding(kernel: Array, scale: float) -> float:
+def rounding(kernel: Array, scale: float) -> float:
     """Eigenvalues below this are not resolved from zero."""
     dtype = np.asarray(kernel).dtype
     eps = np.finfo(dtype if np.issubdtype(dtype, np.floating) else np.float64).eps
@@ -68,7 +68,7 @@ def condition_number(kernel: Array) -> float:
         LinAlgError: when the kernel is singular to working precision; it names duplicated inputs.
     """
     values = eigenvalues(kernel)
-    if values[-1] <= _rounding(kernel, values[0]):
+    if values[-1] <= rounding(kernel, values[0]):
         pairs = duplicates(kernel)
         why = f"; inputs {pairs[0][0]} and {pairs[0][1]} have one Jacobian" if pairs else ""
         raise np.linalg.LinAlgError(
@@ -83,7 +83,7 @@ def duplicates(kernel: Array) -> list[tuple[int, int]]:
     traced = np.einsum("ijkk->ij", values) if values.ndim == 4 else as_matrix(values)
     norms = np.diag(traced)
     distance = norms[:, None] + norms[None, :] - 2 * traced
-    close = distance <= _rounding(kernel, 1.0) * (norms[:, None] + norms[None, :])
+    close = distance <= rounding(kernel, 1.0) * (norms[:, None] + norms[None, :])
     return [(int(i), int(j)) for i, j in zip(*np.nonzero(np.triu(close, 1)), strict=True)]
 
 

@@ -9,10 +9,13 @@ outputs     shape         entry
 full        [n1,n2,C,C]   the whole kernel
 trace       [n1,n2]       ``sum_k K[i,j,k,k]`` (a sum, not a mean over outputs)
 sum         [n1,n2]       ``sum_kl K[i,j,k,l]``: the gradient of the sum of the logits
-class:k     [n1,n2]       ``K[i,j,k,k]``
+class:k     [n1,n2]       ``K[i,j,k,k]``; the index ``k`` alone says the same
+P [C, k]    [n1,n2,k,k]   ``sum_cd P[c,k] K[i,j,c,d] P[d,l]``: combined outputs
 ==========  ============  ==========================================================
 """
 
+import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,10 +23,11 @@ import jax
 import numpy as np
 
 from ntk_prune.coordinates import Wrt
+from ntk_prune.ntk import kernel_files
 from ntk_prune.ntk.backends.batching import compute
 from ntk_prune.ntk.backends.cost import Cost
-from ntk_prune.ntk.backends.select import choose
-from ntk_prune.ntk.functions import Function, check_uncoupled
+from ntk_prune.ntk.backends.select import allowed_memory, choose
+from ntk_prune.ntk.functions import Function, Outputs, check_uncoupled
 from ntk_prune.ntk.inputs import Inputs
 from ntk_prune.ntk.problem import KernelProblem
 from ntk_prune.types import Mask, Params, State
@@ -37,7 +41,7 @@ def empirical_ntk(
     *,
     state: State = None,
     mask: Mask | None = None,
-    outputs: str = "full",
+    outputs: Outputs = "full",
     wrt: Wrt = "all",
     backend: str = "auto",
     accumulate: str | None = None,
@@ -45,6 +49,7 @@ def empirical_ntk(
     memory_limit: int | None = None,
     devices: Sequence[Any] | None = None,
     progress: bool | None = None,
+    out: str | os.PathLike | None = None,
 ) -> np.ndarray:
     """The empirical NTK between ``x1 [n1, ...]`` and ``x2 [n2, ...]``, on the host.
 
@@ -59,10 +64,12 @@ def empirical_ntk(
         params: The parameters, any tree of arrays, of which only those of real or complex numbers
             are differentiated; where ``mask`` is given the network is ``f(params * mask)``.
         x1: Inputs, an array or a tree of arrays with the examples in their first axis.
-        x2: Other inputs; None for ``x1`` itself.
+        x2: Other inputs; None for ``x1`` itself. Arrays that are spread over several devices are
+            gathered first; ``devices`` spreads the work.
         state: The state of a ``Model``.
         mask: A boolean tree of the treedef of ``params``.
-        outputs: ``"full"``, ``"trace"``, ``"sum"`` or ``"class:k"``; see the module.
+        outputs: ``"full"``, ``"trace"``, ``"sum"``, ``"class:k"``, an index ``k`` or a projection
+            ``[C, k]``; see the module.
         wrt: ``"all"`` parameters, only the ``"prunable"`` ones (convolution and linear kernels), or
             a predicate on their paths, or a tree of bools like ``params``.
         backend: ``"layerwise"`` (layer inputs times output gradients), ``"jacobian"`` (reverse
@@ -74,10 +81,14 @@ def empirical_ntk(
         memory_limit: Bytes to stay under; default 80% of what is free now.
         devices: Devices over which the rows are spread; the numbers do not depend on them.
         progress: Whether to show a bar; default only on a terminal.
+        out: A ``.npy`` file in which the kernel is built block by block, for one larger than
+            memory: it does not count against ``memory_limit``. The file has this name only when it
+            is complete; what is returned is the file, mapped into memory for reading.
 
     Returns:
-        ``[n1, n2, C, C]`` for ``"full"``, else ``[n1, n2]``. Where an example has outputs
-        of another shape than ``[C]``, as a sequence ``[T, C]``, a full kernel has that shape twice.
+        ``[n1, n2, C, C]`` for ``"full"``, ``[n1, n2, k, k]`` for a projection, else ``[n1, n2]``.
+        Where an example has outputs of another shape than ``[C]``, as a sequence ``[T, C]``, a full
+        kernel has that shape twice.
 
     Raises:
         ValueError: for an unknown word, a mask that does not fit, or a function that couples the
@@ -92,15 +103,24 @@ def empirical_ntk(
     [[50.0, 6.0], [6.0, 2.0]]
     """
     problem = KernelProblem(f, params, x1, x2, state, mask, outputs, wrt)
+    variables = problem.params, problem.state
     used = list(devices or jax.local_devices()[:1])
+    if out is not None:
+        kernel_files.check_name(out)
+        size = math.prod(problem.shape) * np.dtype(accumulate or problem.dtype).itemsize
+        memory_limit = allowed_memory(memory_limit, used[0]) + size
     with jax.default_matmul_precision("highest"):
-        check_uncoupled(problem.f, problem.params, x1)
+        check_uncoupled(problem.f, problem.params, problem.x1)
         engine = choose(problem, backend, accumulate, chunk, memory_limit, used)
-        kernel = compute(engine, (problem.params, state), x1, x2, used, progress)
-    _check_finite(kernel, x2 is None)
-    if outputs != "full":
-        return kernel
-    return kernel.reshape(*kernel.shape[:2], *problem.output_shape, *problem.output_shape)
+
+        def build(into: np.ndarray | None = None) -> np.ndarray:
+            kernel = compute(engine, variables, problem.x1, problem.x2, used, progress, into)
+            _check_finite(kernel, x2 is None)
+            return kernel
+
+        if out is not None:
+            return kernel_files.built_in_file(out, problem.shape, engine.dtype, build)
+        return build().reshape(problem.shape)
 
 
 def estimate_cost(
@@ -109,7 +129,8 @@ def estimate_cost(
     """What ``empirical_ntk`` with the same arguments will do and cost, without running it.
 
     ``print(estimate_cost(...))`` is the dry run. ``x1`` and ``x2`` may be ``jax.ShapeDtypeStruct``.
-    ``options``: the keyword arguments of ``empirical_ntk``, but for ``progress``.
+    ``options``: the keyword arguments of ``empirical_ntk``, but for ``progress`` and
+    ``out``.
     """
     kernel = {k: options.pop(k) for k in ("state", "mask", "outputs", "wrt") if k in options}
     return choose(KernelProblem(f, params, x1, x2, **kernel), **options).cost
@@ -117,19 +138,24 @@ def estimate_cost(
 
 def _check_finite(kernel: np.ndarray, symmetric: bool) -> None:
     """Raise FloatingPointError naming the inputs whose Jacobians are not finite."""
-    bad = ~np.isfinite(kernel.reshape(*kernel.shape[:2], -1)).all(axis=-1)
-    if not bad.any():
+    number, rows, columns = 0, [], np.ones(kernel.shape[1], bool)
+    for row in kernel:  # which may lie in a file
+        bad = ~np.isfinite(row.reshape(len(row), -1)).all(axis=-1)
+        number += int(bad.sum())
+        rows.append(bad.all())
+        columns &= bad
+    if not number:
         return
-    named = [("x1", bad)] + ([] if symmetric else [("x2", bad.T)])
-    text = "; ".join(f"rows {_rows(b)} of {x}" for x, b in named if b.all(axis=-1).any())
+    named = [("x1", np.array(rows))] + ([] if symmetric else [("x2", columns)])
+    text = "; ".join(f"rows {_rows(bad)} of {x}" for x, bad in named if bad.any())
     raise FloatingPointError(
         f"non-finite Jacobian at {text}: look for NaN or infinite inputs or parameters there"
         if text
-        else f"{int(bad.sum())} kernel entries overflow: use accumulate='float64'"
+        else f"{number} kernel entries overflow: use accumulate='float64'"
     )
 
 
-def _rows(bad: Any) -> str:
-    """The rows that are bad throughout."""
-    indices = np.flatnonzero(bad.all(axis=-1)).tolist()
+def _rows(bad: np.ndarray) -> str:
+    """The first of the rows that are bad throughout."""
+    indices = np.flatnonzero(bad).tolist()
     return ", ".join(map(str, indices[:10])) + (", ..." if len(indices) > 10 else "")

@@ -17,6 +17,10 @@ from ntk_prune.types import Array, Mask, Model, Params, State
 
 Function = Callable[[Params, Inputs], Any] | Model
 
+Outputs = str | int | Array
+"""Which kernel: ``"full"``, ``"trace"``, ``"sum"``, ``"class:k"`` or the index ``k``, or a matrix
+``[C, k]``, the full kernel of ``k`` combinations of the outputs."""
+
 
 def outputs_of(f: Function, params: Params, state: State, x: Inputs) -> Any:
     """What a plain function returns, or a ``Model`` under running statistics."""
@@ -101,6 +105,46 @@ def masked(params: Params, mask: Mask | None) -> Params:
         return params
     masks.check(params, mask)
     return masks.apply(params, mask)
+
+
+def named(f: Function, outputs: Outputs) -> tuple[Function, str]:
+    """A function and the name of a convention that stand for ``f`` and ``outputs``.
+
+    A matrix ``[C, k]`` stands for the full kernel of ``f(params, x) @ matrix``. Raises ValueError
+    for what is neither a name, an index nor a matrix of finite real numbers.
+    """
+    if isinstance(outputs, str):
+        return f, outputs
+    matrix = np.asarray(outputs)
+    if matrix.ndim == 0 and np.issubdtype(matrix.dtype, np.integer):
+        return f, f"class:{int(matrix)}"
+    real = matrix.dtype.kind in "iuf"
+    if matrix.ndim != 2 or not (matrix.size and real and np.isfinite(matrix).all()):
+        raise ValueError(
+            "outputs must be a name, an index or a matrix [C, k] of finite numbers with at least "
+            f"one column, got {matrix.dtype} {matrix.shape}"
+        )
+    if isinstance(f, Model):
+        return Model(f.init, keyed(functools.partial(_apply_projected, f, matrix))), "full"
+    return keyed(functools.partial(_call_projected, f, matrix)), "full"
+
+
+def _apply_projected(model: Model, matrix: np.ndarray, params, state, x, **options: Any):
+    logits, state = model.apply(params, state, x, **options)
+    return _project(logits.reshape(len(logits), -1), matrix), state
+
+
+def _call_projected(f: Function, matrix: np.ndarray, params: Params, x: Inputs) -> Array:
+    return _project(call(f, params, None, x), matrix)
+
+
+def _project(logits: Array, matrix: np.ndarray) -> Array:
+    if logits.shape[1] != len(matrix):
+        raise ValueError(
+            f"outputs: a projection of {logits.shape[1]} outputs is [{logits.shape[1]}, k], got "
+            f"{matrix.shape}"
+        )
+    return logits @ jnp.asarray(matrix, logits.dtype)
 
 
 def parse_outputs(outputs: str, num_outputs: int) -> tuple[str, int | None]:

@@ -27,8 +27,8 @@ class Keyed:
     function: Callable = dataclasses.field(compare=False)
     key: Hashable
 
-    def __call__(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self.function(*arguments, **options)
 
 
 def keyed(function: Callable) -> Keyed:

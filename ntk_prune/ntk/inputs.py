@@ -50,6 +50,34 @@ def check_alike(x1: Inputs, x2: Inputs) -> None:
             )
 
 
+def gathered(tree: Any) -> Any:
+    """A tree whose arrays that are spread over several devices are whole on the first of these.
+
+    XLA's partitioned gradient of a convolution, example by example, is wrong (jax 0.10.2, on
+    CPUs), and few operations of a network pass under an explicit mesh. What is traced stays. Raises
+    ValueError for arrays with a part on another process.
+    """
+    return jax.tree.map(_gathered, tree)
+
+
+def _gathered(leaf: Any) -> Any:
+    if not isinstance(leaf, jax.Array):
+        return leaf
+    try:
+        devices = sorted(leaf.devices(), key=lambda device: device.id)
+    except jax.errors.ConcretizationTypeError:
+        return leaf
+    if not leaf.is_fully_addressable:
+        raise ValueError(
+            f"an array {leaf.shape} has parts on other processes: gather it first, as by "
+            "jax.experimental.multihost_utils.process_allgather"
+        )
+    if len(devices) == 1:
+        return leaf
+    # by a sharding: put on a bare device, an array of an explicit mesh would go on belonging to it
+    return jax.device_put(leaf, jax.sharding.SingleDeviceSharding(devices[0]))
+
+
 def another(x: Inputs) -> Inputs:
     """An example that differs from the first: the next such one, or else one made from it."""
     for i in range(1, min(count(x), 8)):

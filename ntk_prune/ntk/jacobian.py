@@ -12,7 +12,7 @@ import numpy as np
 
 from ntk_prune.coordinates import Wrt, chosen
 from ntk_prune.ntk import inputs
-from ntk_prune.ntk.functions import Function, call, cotangents, masked, split
+from ntk_prune.ntk.functions import Function, Outputs, call, cotangents, masked, named, split
 from ntk_prune.ntk.identity import keyed
 from ntk_prune.ntk.inputs import Inputs
 from ntk_prune.types import Array, Mask, Model, Params, State
@@ -46,12 +46,13 @@ def jacobian(
     *,
     state: State = None,
     mask: Mask | None = None,
-    outputs: str = "full",
+    outputs: Outputs = "full",
     wrt: Wrt = "all",
 ) -> Array:
     """The Jacobian over the surviving coordinates, ``J [B, m, P]``, in the order of the tree.
 
-    ``m`` is the number of outputs for ``outputs="full"`` and ``"trace"``, and 1 otherwise; ``P``
+    ``m`` is the number of outputs for ``outputs="full"`` and ``"trace"``, ``k`` for a projection
+    ``[C, k]``, and 1 otherwise; ``P``
     counts the kept coordinates of the chosen leaves, so ``einsum("imp,jnp->ijmn", J, J)`` is the
     full kernel.
 
@@ -59,8 +60,10 @@ def jacobian(
     >>> jacobian(lambda p, x: x @ p["kernel"], w, jnp.array([[3.0, 4.0]])).tolist()
     [[[3.0, 0.0, 4.0, 0.0], [0.0, 3.0, 0.0, 4.0]]]
     """
+    params, state, mask, x = inputs.gathered((params, state, mask, x))
     params = masked(params, mask)
     flags = chosen(params, wrt)
+    f, outputs = named(f, outputs)
     f = f if isinstance(f, Model) else keyed(f)
     parts = leaf_jacobians(f, flags, outputs, params, state, x)
     kept = kept_indices(flags, mask)

@@ -1,4 +1,4 @@
-"""The kernel without the kernel: products of ``K`` and ``J`` with flat vectors.
+"""The kernel without the kernel: products of ``K`` and ``J`` with vectors.
 
 ``J [nC, P]`` is the Jacobian of all logits ``f(params * mask, x) [n, C]``, flattened row-major, in
 the chosen leaves, and ``K = J J^T``. ``J^T u`` is one reverse pass, ``J v`` one forward pass, and
@@ -7,7 +7,7 @@ the chosen leaves, and ``K = J J^T``. ``J^T u`` is one reverse pass, ``J v`` one
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -31,11 +31,15 @@ from ntk_prune.types import Array, Mask, Model, Params, State
 
 @dataclasses.dataclass(frozen=True)
 class NTKOperator(SymmetricOperator):
-    """``K [nC, nC]`` and its factors as functions of flat vectors.
+    """``K [nC, nC]`` and its factors as functions of vectors.
+
+    ``u`` is flat ``[nC]`` or, like the outputs, ``[n, C]``; a matrix ``[nC, k]`` is ``k`` vectors,
+    its columns, whose passes run together. ``v`` is ``[P]`` or ``[P, k]``.
 
     Attributes:
-        jvp: ``v [P] -> J v [nC]``.
-        vjp: ``u [nC] -> J^T u [P]``; zero at pruned coordinates.
+        matvec: ``u -> K u``, in the layout of ``u``.
+        jvp: ``v -> J v``, flat: ``[nC]`` or ``[nC, k]``.
+        vjp: ``u -> J^T u``, ``[P]`` or ``[P, k]``; zero at pruned coordinates.
         num_parameters: ``P``, pruned coordinates included.
     """
 
@@ -44,22 +48,69 @@ class NTKOperator(SymmetricOperator):
     num_parameters: int
 
 
+@dataclasses.dataclass(frozen=True)
+class CrossNTKOperator:
+    """``K(x1, x2) [n1 C, n2 C]`` as a function of vectors, in the layouts of ``NTKOperator``.
+
+    Attributes:
+        matvec: ``u -> K(x1, x2) u``.
+        rmatvec: ``u -> K(x1, x2)^T u``, which is ``K(x2, x1) u``.
+        shape: ``(n1 C, n2 C)``.
+        dtype: Of the vectors.
+    """
+
+    matvec: LinearMap
+    rmatvec: LinearMap
+    shape: tuple[int, int]
+    dtype: Any
+
+
+@overload
 def ntk_operator(
     f: Function,
     params: Params,
     x: Inputs,
+    x2: None = None,
+    *,
+    state: State = ...,
+    mask: Mask | None = ...,
+    wrt: Wrt = ...,
+    chunk: int | None = ...,
+) -> NTKOperator: ...
+
+
+@overload
+def ntk_operator(
+    f: Function,
+    params: Params,
+    x: Inputs,
+    x2: Inputs,
+    *,
+    state: State = ...,
+    mask: Mask | None = ...,
+    wrt: Wrt = ...,
+    chunk: int | None = ...,
+) -> CrossNTKOperator: ...
+
+
+def ntk_operator(
+    f: Function,
+    params: Params,
+    x: Inputs,
+    x2: Inputs | None = None,
     *,
     state: State = None,
     mask: Mask | None = None,
     wrt: Wrt = "all",
     chunk: int | None = None,
-) -> NTKOperator:
+) -> NTKOperator | CrossNTKOperator:
     """The kernel of ``f`` on ``x [n, ...]`` as an operator; arguments as for ``empirical_ntk``.
 
     Args:
         f: ``f(params, x [B, ...]) -> [B, ...]``, or a ``Model`` with its ``state``.
         params: The parameters.
         x: Inputs, an array or a tree of arrays.
+        x2: Other inputs, for the rectangular operator ``K(x, x2)``; None for ``x`` itself.
         state: The state of a ``Model``.
         mask: Which coordinates survive.
         wrt: Which leaves, as for ``empirical_ntk``.
@@ -69,25 +120,43 @@ def ntk_operator(
 
     >>> w = {"kernel": jnp.eye(2)}
     >>> x = jnp.array([[3.0, 4.0]])
-    >>> ntk_operator(lambda p, x: x @ p["kernel"], w, x).matvec(jnp.array([1.0, 2.0])).tolist()
-    [25.0, 50.0]
+    >>> operator = ntk_operator(lambda p, x: x @ p["kernel"], w, x)
+    >>> operator.matvec(jnp.array([1.0, 2.0])).tolist(), operator.shape
+    ([25.0, 50.0], (2, 2))
     """
     check_state(f, state)
     check_params(f, params)
+    params, state, mask, x, x2 = inputs.gathered((params, state, mask, x, x2))
     params = masked(params, mask)
     f = f if isinstance(f, Model) else keyed(f)
-    check_uncoupled(f, params, x)
     flags = chosen(params, wrt)
     kept = None if mask is None else split(flags, mask)[0]
     passes = _Passes(f, flags, params, state, kept)
+    check_uncoupled(f, params, x)
+    first = _factors(passes, x, chunk)
+    if x2 is None:
+        return first
+    inputs.check_alike(x, x2)
+    second = _factors(passes, x2, chunk)
+    rows, columns = ((inputs.count(a), b.size) for a, b in ((x, first), (x2, second)))
+    return CrossNTKOperator(
+        _of_outputs(columns, rows, lambda u: first.jvp(second.vjp(u))),
+        _of_outputs(rows, columns, lambda u: second.jvp(first.vjp(u))),
+        (first.size, second.size),
+        first.dtype,
+    )
+
+
+def _factors(passes: "_Passes", x: Inputs, chunk: int | None) -> NTKOperator:
+    """The operator of one set of inputs."""
     number = inputs.count(x)
-    logits = jax.eval_shape(functools.partial(call, f), params, state, x)
-    outputs, size = logits.shape[1], sum(leaf.size for leaf in split(flags, params)[0])
+    logits = jax.eval_shape(functools.partial(call, passes.f), passes.params, passes.state, x)
+    outputs = logits.shape[1]
+    size = sum(leaf.size for leaf in split(passes.flags, passes.params)[0])
     step = chunk or number
     parts = [inputs.take(x, slice(i, i + step)) for i in range(0, number, step)]
 
     def vjp(u: Array) -> Array:
-        _check_vector("u", u, logits.size)
         pieces, start = [], 0
         for part in parts:
             stop = start + inputs.count(part) * outputs
@@ -96,20 +165,52 @@ def ntk_operator(
         return sum(pieces[1:], start=pieces[0])
 
     def jvp(v: Array) -> Array:
-        _check_vector("v", v, size)
         return jnp.concatenate([_push(*passes, part, v) for part in parts])
 
     def matvec(u: Array) -> Array:
-        _check_vector("u", u, logits.size)
         return _product(*passes, x, u) if len(parts) == 1 else jvp(vjp(u))
 
-    return NTKOperator(matvec, logits.size, logits.dtype, jvp, vjp, size)
+    of_outputs, of_parameters = (number, logits.size), (None, size)
+    return NTKOperator(
+        _of_outputs(of_outputs, of_outputs, matvec),
+        logits.size,
+        logits.dtype,
+        _of_columns("v", of_parameters, jvp),
+        _of_columns("u", of_outputs, vjp),
+        size,
+    )
 
 
-def _check_vector(name: str, vector: Array, size: int) -> None:
-    """Raise ValueError unless the vector is ``[size]``."""
-    if jnp.shape(vector) != (size,):
-        raise ValueError(f"{name} must have shape ({size},), got {jnp.shape(vector)}")
+def _of_outputs(domain: tuple[int, int], image: tuple[int, int], product: LinearMap) -> LinearMap:
+    """``product`` between vectors of outputs, whose layout ``[n, C]`` it keeps."""
+    flat = _of_columns("u", domain, product)
+
+    def apply(u: Array) -> Array:
+        number, size = domain
+        like_outputs = jnp.shape(u) == (number, size // number)
+        return flat(u).reshape(image[0], -1) if like_outputs else flat(u)
+
+    return apply
+
+
+def _of_columns(name: str, domain: tuple[int | None, int], product: LinearMap) -> LinearMap:
+    """``product`` of one flat vector, of ``[n, C]``, or of every column of ``[size, k]``, which
+    ``[n, 1]`` of a single output is.
+
+    The result raises ValueError for another shape. ``domain``: ``n``, or None, and ``size``.
+    """
+    number, size = domain
+
+    def apply(vectors: Array) -> Array:
+        shape = jnp.shape(vectors)
+        if len(shape) == 2 and shape[0] == size:
+            return jax.vmap(product, in_axes=1, out_axes=1)(jnp.asarray(vectors))
+        if shape == (size,) or (number and shape == (number, size // number)):
+            return product(jnp.ravel(vectors))
+        also = f", ({number}, {size // number})" if number else ""
+        raise ValueError(f"{name} must have shape ({size},){also} or ({size}, k), got {shape}")
+
+    return apply
 
 
 class _Passes(NamedTuple):

@@ -10,10 +10,12 @@ from ntk_prune.coordinates import Wrt
 from ntk_prune.ntk import inputs
 from ntk_prune.ntk.functions import (
     Function,
+    Outputs,
     call,
     check_params,
     check_state,
     masked,
+    named,
     outputs_of,
 )
 from ntk_prune.ntk.identity import keyed
@@ -25,8 +27,9 @@ from ntk_prune.types import Array, Mask, Model, Params, State
 class KernelProblem:
     """The kernel of ``f(params * mask)`` between ``x1`` and ``x2``, or ``x1`` and itself.
 
-    The fields are the arguments of ``empirical_ntk``; afterwards ``params`` are masked. Raises
-    ValueError for what does not fit together.
+    The fields are the arguments of ``empirical_ntk``; afterwards ``params`` are masked,
+    ``outputs`` is a name, and arrays lie on one device each. Raises ValueError for what does not
+    fit together.
     """
 
     f: Function
@@ -35,7 +38,7 @@ class KernelProblem:
     x2: Inputs | None = None
     state: State = None
     mask: Mask | None = None
-    outputs: str = "full"
+    outputs: Outputs = "full"
     wrt: Wrt = "all"
 
     def __post_init__(self):
@@ -45,8 +48,11 @@ class KernelProblem:
         if self.x2 is not None:
             inputs.count(self.x2)
             inputs.check_alike(self.x1, self.x2)
-        if not isinstance(self.f, Model):
-            object.__setattr__(self, "f", keyed(self.f))
+        f, outputs = named(self.f, self.outputs)
+        object.__setattr__(self, "f", f if isinstance(f, Model) else keyed(f))
+        object.__setattr__(self, "outputs", outputs)
+        for name in ("params", "x1", "x2", "state", "mask"):
+            object.__setattr__(self, name, inputs.gathered(getattr(self, name)))
         object.__setattr__(self, "params", masked(self.params, self.mask))
 
     @functools.cached_property
@@ -59,6 +65,13 @@ class KernelProblem:
         """The shape of an example's outputs; of several arrays ``(C,)``, all their numbers."""
         leaves = self._output_leaves
         return leaves[0].shape[1:] if len(leaves) == 1 else (sum(leaf.size for leaf in leaves),)
+
+    @functools.cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the kernel."""
+        x2 = self.x1 if self.x2 is None else self.x2
+        twice = self.output_shape * 2 if self.outputs == "full" else ()
+        return (inputs.count(self.x1), inputs.count(x2), *twice)
 
     @functools.cached_property
     def dtype(self) -> np.dtype:

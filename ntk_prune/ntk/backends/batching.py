@@ -55,14 +55,18 @@ def compute(
     x2: Inputs | None,
     devices: Sequence[Any],
     progress: bool | None,
+    into: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The whole kernel on the host; the upper half only, and its mirror image, without ``x2``."""
+    """The whole kernel on the host; the upper half only, and its mirror image, without ``x2``.
+
+    ``into``: an array of its size and type in which it is built, such as a file in memory.
+    """
     chunk, symmetric = engine.cost.chunk, x2 is None
     rows = _chunks(x1, chunk)
     columns = rows if x2 is None else _chunks(x2, chunk)
     n1 = inputs.count(x1)
     n2 = n1 if x2 is None else inputs.count(x2)
-    kernel = _Kernel(n1, n2, chunk, engine.plan, symmetric, engine.dtype)
+    kernel = _Kernel(n1, n2, chunk, engine.plan, symmetric, engine.dtype, into)
     placed = [jax.device_put(variables, device) for device in devices]
     group = math.ceil(engine.cost.resident / chunk)
     total = len(rows) * (len(rows) + 1) // 2 if symmetric else len(rows) * len(columns)
@@ -97,18 +101,23 @@ def compute(
 class _Kernel:
     """The kernel under construction; a block also fills its mirror image when symmetric."""
 
-    def __init__(self, n1: int, n2: int, chunk: int, plan: Plan, symmetric: bool, dtype: np.dtype):
-        self.full, self.trace = plan.outputs == "full", plan.outputs == "trace"
-        self.chunk, self.symmetric = chunk, symmetric
-        self.shape = (n1, n2) + ((plan.sizes.num_outputs,) * 2 if self.full else ())
-        self.values = np.empty(self.shape, dtype)
+    def __init__(
+        self,
+        n1: int,
+        n2: int,
+        chunk: int,
+        plan: Plan,
+        symmetric: bool,
+        dtype: np.dtype,
+        into: np.ndarray | None,
+    ):
+        self.outputs, self.chunk, self.symmetric = plan.outputs, chunk, symmetric
+        self.shape = (n1, n2) + ((plan.sizes.num_outputs,) * 2 if plan.outputs == "full" else ())
+        self.values = np.empty(self.shape, dtype) if into is None else into.reshape(self.shape)
 
     def put(self, r: int, c: int, block: np.ndarray) -> None:
         """Write the block of row chunk ``r`` and column chunk ``c``."""
-        if self.full:
-            block = block.transpose(0, 2, 1, 3)
-        elif not self.trace:
-            block = block[:, 0, :, 0]
+        block = arranged(block, self.outputs)
         i, j = r * self.chunk, c * self.chunk
         block = block[: self.shape[0] - i, : self.shape[1] - j]
         if self.symmetric and r == c:  # both triangles were computed: make them agree exactly
@@ -116,6 +125,13 @@ class _Kernel:
         self.values[i : i + block.shape[0], j : j + block.shape[1]] = block
         if self.symmetric and r != c:
             self.values[j : j + block.shape[1], i : i + block.shape[0]] = _mirror(block)
+
+
+def arranged(block: Any, outputs: str) -> Any:
+    """An engine's block ``[c, m, d, m]`` as ``[c, d, m, m]`` in full, else as ``[c, d]``."""
+    if outputs == "full":
+        return block.transpose(0, 2, 1, 3)
+    return block if outputs == "trace" else block[:, 0, :, 0]
 
 
 def _mirror(block: np.ndarray) -> np.ndarray:

@@ -63,9 +63,14 @@ def _cheapest(problem: KernelProblem, budget: Budget, names: Sequence[str]) -> E
     return min(engines, key=lambda engine: engine.cost.flops)
 
 
+def allowed_memory(memory_limit: int | None, device: Any) -> int:
+    """Bytes to stay under: those that are given, or 80% of what is free now."""
+    return int(0.8 * available_memory(device)) if memory_limit is None else memory_limit
+
+
 def _budget(problem: KernelProblem, accumulate, chunk, memory_limit, devices) -> Budget:
     device = next(iter(devices or jax.local_devices()))
     dtype = np.dtype(accumulate or problem.dtype)
-    limit = int(0.8 * available_memory(device)) if memory_limit is None else memory_limit
+    limit = allowed_memory(memory_limit, device)
     n2 = None if problem.x2 is None else inputs.count(problem.x2)
     return Budget(inputs.count(problem.x1), n2, chunk, limit, dtype, device.platform)
