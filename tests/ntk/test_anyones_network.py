@@ -271,7 +271,9 @@ def test_vectors_of_another_length_are_refused():
     operator = ntk_operator(lambda p, x: x @ p, jnp.ones((4, 2)), X)
     for product, size in ((operator.matvec, 6), (operator.vjp, 6), (operator.jvp, 8)):
         product(jnp.ones(size))
-        with pytest.raises(ValueError, match=rf"must have shape \({size},\), got \({size + 1},\)"):
+        with pytest.raises(
+            ValueError, match=rf"must have shape \({size},\).*, got \({size + 1},\)"
+        ):
             product(jnp.ones(size + 1))
 
 
