@@ -74,11 +74,14 @@ class Reference:
         return [sparsity in self.approximate.get(method, ()) for sparsity in self.sparsity]
 
     def fits(self, data: str, model: str, measure: str) -> bool:
-        """Whether runs with these labels have the same data, kind of network and measure."""
+        """Whether runs with these labels have the same data, kind of network and measure.
+
+        A folder of images may hold any data.
+        """
         name, *options = model.split(" ")
         weights = [o.removeprefix("weights=") for o in options if o.startswith("weights=")]
         same = name in self.model and (weights or ["none"])[0] in self.weights
-        return same and data.split(" ")[0] in self.data and measure == self.measure
+        return same and data.split(" ")[0] in (*self.data, "folder") and measure == self.measure
 
 
 def load(names: Sequence[str]) -> list[Reference]:
@@ -95,21 +98,17 @@ def place(
 ) -> list[list[Reference]]:
     """What is laid under each ``(data, model, measure)`` of ``panels``.
 
-    A single panel takes every reference of its measure, whatever its data are called; several take
-    those that fit. UserError names a reference that has no place.
+    UserError names a reference that has no place.
     """
     placed: list[list[Reference]] = [[] for _ in panels]
     for reference in references:
-        if len(panels) == 1:
-            fitting = [reference.measure == panels[0][2]]
-        else:
-            fitting = [reference.fits(*panel) for panel in panels]
+        fitting = [reference.fits(*panel) for panel in panels]
         if not any(fitting):
             shown = "; ".join(", ".join(panel) for panel in panels)
             raise UserError(
                 f"reference {reference.name} ({reference.data[0]}, {reference.model[0]}, "
                 f"{reference.measure}) fits none of: {shown}; "
-                "choose another, or report one network alone"
+                "choose another, or report runs on these data"
             )
         for under in itertools.compress(placed, fitting):
             under.append(reference)

@@ -83,11 +83,17 @@ def test_recorded_numbers():
     assert len(NAMES) == len(set(NAMES)) == 27
 
 
-def test_a_single_panel_takes_what_has_its_measure():
+def test_a_folder_of_images_takes_what_has_its_network_and_measure():
     panel = ("folder", "resnet depth=20", "test/accuracy")
     assert references.place([reference(DIGITISED)], [panel]) == [[reference(DIGITISED)]]
     with pytest.raises(UserError, match=r"px_fig4_voc2012_dino .* fits none of"):
         references.place([reference("px_fig4_voc2012_dino")], [panel])
+
+
+@pytest.mark.parametrize(("data", "model"), [("digits", "resnet"), ("cifar10", "vgg")])
+def test_a_single_panel_of_other_data_or_another_network_is_refused(data, model):
+    with pytest.raises(UserError, match=rf"\(cifar10, resnet, .* fits none of: {data}, {model}"):
+        references.place([reference(DIGITISED)], [(data, model, "test/accuracy")])
 
 
 def test_several_panels_take_what_fits():
@@ -125,7 +131,10 @@ def test_lines_lie_where_the_numbers_say_under_the_runs(cifar10):
 
 
 def test_intervals_do_not_stretch_the_axis_beyond_per_cent(cifar10):
-    ref = dataclasses.replace(reference("px_table1_imagenet_resnet50"), plus_minus={"px": [400, 1]})
+    ref = dataclasses.replace(
+        reference("px_table1_imagenet_resnet50"),
+        data=["cifar10"], model=["resnet"], weights=["none"], plus_minus={"px": [400, 1]},
+    )  # fmt: skip
     low, high = accuracy.accuracy_vs_density(runs.find([cifar10]), [ref]).axes[0].get_ylim()
     assert (low, high) == pytest.approx((-2, 102))
 

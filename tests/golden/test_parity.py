@@ -66,6 +66,13 @@ def altered(tmp_path, original=SMALL, **arrays) -> str:
     return str(path)
 
 
+def test_a_file_without_results_is_one_line(tmp_path, capsys):
+    with np.load(SMALL) as file:
+        results = [name for name in file if name.partition("/")[0] in KNOWN["px"]]
+    assert parity.main([altered(tmp_path, **dict.fromkeys(results))]) == 2
+    assert "it holds nothing that can be compared" in capsys.readouterr().err
+
+
 def test_a_wrong_number_fails(tmp_path, capsys):
     with np.load(SCORES / "px_mlp_dense.npz") as file:
         logits = file["logits"]

@@ -41,6 +41,8 @@ def compare(path: Path) -> float:
                 worst = max(worst, error)
                 names.append(name)
                 print(f"{path.name} {name} max_rel_err={error:.2e}", flush=True)
+    if not names:
+        raise ValueError("it holds nothing that can be compared")
     if unknown := _unknown(arrays, names, kind.INPUTS):
         print(f"{path.name} unknown: {', '.join(unknown)}")
     return worst
