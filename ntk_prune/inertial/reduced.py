@@ -1,9 +1,9 @@
 r"""The reduced system: what trains, what follows, and how far real training is from slaving.
 
-Optimisers here wrap another one, so that the one training loop runs them: ``restricted`` freezes
-the pruned weights where they are, ``slaved`` lets them follow the kept ones, ``projected`` keeps
-updates on or off a dominant eigenspace, the control of Song, Ahn and Yun (arXiv 2405.16002): on it
-SGD stalls, off it SGD trains.
+Optimisers here wrap another one, so that the one training loop runs them:
+``training.masked_updates`` leaves the pruned weights where they are, ``slaved`` lets them follow
+the kept ones, ``projected`` keeps updates on or off a dominant eigenspace, the control of Song, Ahn
+and Yun (arXiv 2405.16002): on it SGD stalls, off it SGD trains.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ntk_prune import masks
 from ntk_prune.coordinates import Coordinates
 from ntk_prune.inertial.manifold import Manifold, inertial_form
 from ntk_prune.inertial.split import Split
 from ntk_prune.linalg import Estimate
+from ntk_prune.training import masked_updates
 from ntk_prune.types import Array, Mask, Params
 
 Rest = Literal["zeroed", "frozen", "slaved"]
@@ -45,11 +45,6 @@ def reduced_start(kept_from: Params, minimum: Params, mask: Mask, rest: Rest) ->
     return jax.tree.map(leaf, kept_from, minimum, mask)
 
 
-def restricted(optimizer: optax.GradientTransformation, mask: Mask) -> optax.GradientTransformation:
-    """``optimizer`` with no update outside ``mask``. Train with a dense mask: the others stay."""
-    return optax.chain(optimizer, optax.stateless(lambda updates, _: masks.apply(updates, mask)))
-
-
 def slaved(
     optimizer: optax.GradientTransformation,
     mask: Mask,
@@ -68,7 +63,7 @@ def slaved(
         value: ``L`` of the parameters, on fixed images: ``MaskedLoss.value``.
         num_steps: Steps of L-BFGS after each update; each takes one gradient or a few.
     """
-    kept = restricted(optimizer, mask)
+    kept = masked_updates(optimizer, mask)
 
     def update(updates, state: Any, params: Any = None):
         updates, state = kept.update(updates, state, params)

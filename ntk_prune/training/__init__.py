@@ -15,6 +15,7 @@ from ntk_prune.training.optimisers import (
     adamw,
     ascent,
     learning_rate,
+    masked_updates,
     scaled,
     sgd,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "learning_rate",
     "make_evaluate",
     "make_train_step",
+    "masked_updates",
     "mean_iou",
     "scaled",
     "sgd",

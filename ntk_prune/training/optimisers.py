@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from ntk_prune import masks
-from ntk_prune.types import Params
+from ntk_prune.types import Mask, Params
 
 SCHEDULES = ("constant", "step", "cosine")
 
@@ -136,6 +136,46 @@ def scaled(
         return jax.tree_util.tree_map_with_path(lambda p, u: u * factor(p), updates), state
 
     return optax.chain(optimizer, optax.GradientTransformation(init, update))
+
+
+def masked_updates(
+    optimizer: optax.GradientTransformation, mask: Mask, *, project: bool = False
+) -> optax.GradientTransformation:
+    """``optimizer`` that keeps pruned weights pruned, in any training loop of optax.
+
+    It is given ``gradient * mask`` and ``w * mask``, and its update is multiplied by the mask:
+    moments of pruned weights stay zero, weight decay and norms leave them out, and a weight that
+    is zero stays exactly zero. With a mask of ones it is ``optimizer``.
+
+    Args:
+        optimizer: The update rule.
+        mask: Which weights are kept, with the structure of the parameters.
+        project: The update of a pruned weight is ``-w``, so that it is zero after the first step,
+            wherever it was; otherwise it stays where it is. Its ``update`` then needs ``params``.
+
+    Raises ValueError, when it starts, for a mask that is not that of the parameters.
+
+    >>> rule = masked_updates(optax.sgd(1.0), {"w": jnp.array([True, False])}, project=True)
+    >>> w = {"w": jnp.array([1.0, 2.0])}
+    >>> rule.update({"w": jnp.array([0.5, 0.5])}, rule.init(w), w)[0]["w"].tolist()
+    [-0.5, -2.0]
+    """
+
+    def init(params: Params) -> optax.OptState:
+        masks.check(params, mask)
+        return optimizer.init(masks.apply(params, mask))
+
+    def update(updates, state, params=None):
+        if project and params is None:
+            raise ValueError("project=True needs update(gradient, state, params)")
+        kept = None if params is None else masks.apply(params, mask)
+        updates, state = optimizer.update(masks.apply(updates, mask), state, kept)
+        updates = masks.apply(updates, mask)
+        if project:
+            updates = jax.tree.map(lambda m, u, w: jnp.where(m, u, -w), mask, updates, params)
+        return updates, state
+
+    return optax.GradientTransformation(init, update)
 
 
 OPTIMISERS = {"sgd": sgd, "adam": adam, "adamw": adamw}

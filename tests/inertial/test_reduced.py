@@ -13,6 +13,7 @@ from ntk_prune import linalg, masks
 from ntk_prune.inertial import leverage, manifold, reduced, systems
 from ntk_prune.inertial.point import fast_split
 from ntk_prune.inertial.split import coordinate_split
+from ntk_prune.training import masked_updates
 
 KEY = jax.random.key(1)
 
@@ -44,16 +45,6 @@ def test_start():
         reduced.reduced_start(w0, star, mask, "free")
 
 
-def test_restricted_leaves_the_pruned_weights():
-    params = {"kernel": jnp.ones(4), "bias": jnp.ones(2)}
-    mask = {"kernel": np.array([True, False, True, False]), "bias": np.ones(2, bool)}
-    optimizer = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1, 0.9))
-    _, updates, _ = updates_of(reduced.restricted(optimizer, mask), params)
-    assert (updates["kernel"][1::2] == 0).all()
-    assert (updates["kernel"][::2] != 0).all()
-    assert (updates["bias"] != 0).all()
-
-
 def test_slaved_weights_of_a_quadratic_are_its_schur_complement():
     """Kept weights see the Schur complement, the others sit at their minimum given them."""
     rng = np.random.default_rng(0)
@@ -78,7 +69,7 @@ def test_slaved_weights_of_a_quadratic_are_its_schur_complement():
 def test_slaved_weights_of_a_network_have_no_gradient(net):
     loss, mask = net.loss, jax.tree.map(lambda p: jnp.abs(p) > 0.3, net.loss.params)
     rule = reduced.slaved(optax.sgd(0.1), mask, loss.value, 40)
-    frozen = reduced.restricted(optax.sgd(0.1), mask)
+    frozen = masked_updates(optax.sgd(0.1), mask)
     gradient = jax.grad(loss.value)(loss.params)
     updates, _ = jax.jit(rule.update)(gradient, rule.init(loss.params), loss.params)
     same, _ = frozen.update(gradient, frozen.init(loss.params), loss.params)

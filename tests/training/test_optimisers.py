@@ -1,9 +1,11 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from ntk_prune.training import OPTIMISERS, learning_rate, sgd
+from ntk_prune import masks
+from ntk_prune.training import OPTIMISERS, learning_rate, masked_updates, sgd
 
 
 def torch_sgd(w, grads, rates, momentum, nesterov, weight_decay):
@@ -86,3 +88,68 @@ def test_schedules_that_make_no_sense_are_refused(kwargs, word):
 def test_a_training_of_no_steps_is_refused():
     with pytest.raises(ValueError, match="a training of 0 steps: lengthen it, or take batches"):
         learning_rate(0.1, 0)
+
+
+RULES = {
+    "sgd": sgd(0.1, 0.0, weight_decay=0.1),
+    "momentum": sgd(0.1, 0.9, weight_decay=0.1),
+    "adamw": OPTIMISERS["adamw"](0.1, weight_decay=0.1),
+    "clipped": optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.1)),
+}
+MASK = {"kernel": jnp.array([[True, False], [False, True]]), "bias": jnp.array([True, True])}
+
+
+def trained(rule, params, steps=5):
+    """Parameters and state after steps on gradients that are nowhere zero."""
+    step, state = jax.jit(rule.update), rule.init(params)
+    for t in range(steps):
+        gradient = jax.tree.map(lambda w, t=t: jnp.cos(w + t) + 0.1, params)
+        updates, state = step(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def weights():
+    return {"kernel": jnp.array([[1.0, 2.0], [3.0, -4.0]]), "bias": jnp.array([0.5, -0.5])}
+
+
+@pytest.mark.parametrize("project", [False, True])
+@pytest.mark.parametrize("name", RULES)
+def test_masked_updates_keep_zeros_and_change_nothing_else(name, project):
+    start = masks.apply(weights(), MASK)
+    params, state = trained(masked_updates(RULES[name], MASK, project=project), start)
+    moments = [m for m in jax.tree.leaves(state) if m.shape == (2, 2)]
+    for array in [params["kernel"], *moments]:
+        np.testing.assert_array_equal(array[~MASK["kernel"]], 0)
+        assert (array[MASK["kernel"]] != 0).all()
+
+    # As if the kept weights were all there are.
+    kept = {"kernel": start["kernel"][MASK["kernel"]], "bias": start["bias"]}
+    alone, _ = trained(RULES[name], kept)
+    np.testing.assert_allclose(params["kernel"][MASK["kernel"]], alone["kernel"], rtol=1e-6)
+    np.testing.assert_allclose(params["bias"], alone["bias"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("project", [False, True])
+@pytest.mark.parametrize("name", RULES)
+def test_masked_updates_with_a_mask_of_ones_are_the_rule(name, project):
+    dense = masked_updates(RULES[name], masks.ones_like(weights()), project=project)
+    jax.tree.map(
+        np.testing.assert_array_equal, trained(dense, weights()), trained(RULES[name], weights())
+    )
+
+
+def test_pruned_weights_stay_where_they_are_unless_they_are_projected():
+    pruned = ~MASK["kernel"]
+    stayed, _ = trained(masked_updates(RULES["adamw"], MASK), weights())
+    np.testing.assert_array_equal(stayed["kernel"][pruned], weights()["kernel"][pruned])
+    zero, _ = trained(masked_updates(RULES["adamw"], MASK, project=True), weights(), steps=1)
+    np.testing.assert_array_equal(zero["kernel"][pruned], 0)
+
+
+def test_masked_updates_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match="mask of kernel: expected bool"):
+        masked_updates(RULES["sgd"], MASK).init(weights() | {"kernel": jnp.ones((3, 2))})
+    rule = masked_updates(optax.sgd(0.1), MASK, project=True)
+    with pytest.raises(ValueError, match="needs update"):
+        rule.update(weights(), rule.init(weights()))

@@ -25,7 +25,7 @@ from experiments.store import Store
 from ntk_prune import masks, training
 from ntk_prune.inertial.one_shot import mask_overlap
 from ntk_prune.inertial.point import Point, approximate_minimum
-from ntk_prune.inertial.reduced import projected, reduced_start, restricted, slaved
+from ntk_prune.inertial.reduced import projected, reduced_start, slaved
 from ntk_prune.landscape import MaskedLoss
 from ntk_prune.losses import LOSSES
 from ntk_prune.pruners import PRUNERS, prune
@@ -220,7 +220,7 @@ class Networks:
     def _train_reduced(self, replicate: int, part: Store) -> None:
         """Train the kept weights while the others stay at W*, or are slaved to them."""
         c, mask, point = self.config, part.load("mask"), self.point(replicate)
-        rule, observers = restricted(self.recipe.optimizer, mask), []
+        rule, observers = training.masked_updates(self.recipe.optimizer, mask), []
         if c.rest == "slaved":
             loss = self.loss(replicate, point)
             rule = slaved(self.recipe.optimizer, mask, loss.value, c.slaved_steps)
