@@ -84,9 +84,7 @@ def from_tfds(data_dir: str | os.PathLike | None) -> Contents:
 
 def _records(builder: Any, split: str) -> Sequence[dict]:
     """The examples of ``split`` with encoded images, so that both readers decode alike."""
-    import tensorflow_datasets
-
-    decoders = {"image": tensorflow_datasets.decode.SkipDecoding()}
+    decoders = {"image": tfds.datasets_library().decode.SkipDecoding()}
     return builder.as_data_source(split, decoders=decoders)
 
 

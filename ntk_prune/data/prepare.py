@@ -9,10 +9,16 @@ import argparse
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from ntk_prune.data.tfds import ARCHIVES, default_dir
+from ntk_prune.data.tfds import ARCHIVES, datasets_library, default_dir
+
+TIMEOUT = 10.0
+"""Seconds for which a host may stay silent."""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -31,20 +37,39 @@ def check_archives(name: str, manual_dir: Path) -> None:
         raise FileNotFoundError(f"{manual_dir} lacks {', '.join(missing)}")
 
 
+def check_reachable(urls: Iterable[str]) -> None:
+    """Raise ConnectionError for a host that does not answer; a download would try it for minutes.
+
+    Any answer will do: some hosts refuse to say anything of a file before it is asked for.
+    """
+    for host, url in {urlsplit(url).hostname: url for url in urls}.items():
+        try:
+            urllib.request.urlopen(
+                urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT
+            ).close()
+        except urllib.error.HTTPError:
+            continue
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise ConnectionError(f"{host} cannot be reached: {reason}") from None
+
+
 def prepare(name: str, data_dir: Path, manual_dir: Path | None = None) -> Path:
     """Write ``name`` under ``data_dir`` and return its folder.
 
-    Raises ImportError without TensorFlow, FileNotFoundError for missing archives, and whatever
-    TensorFlow Datasets raises when a download fails or a checksum is wrong.
+    Raises ImportError without TensorFlow or TensorFlow Datasets, FileNotFoundError for missing
+    archives, ConnectionError without a network, and whatever TensorFlow Datasets raises when a
+    download fails or a checksum is wrong.
     """
     if manual_dir is not None:
         check_archives(name, manual_dir)
     if importlib.util.find_spec("tensorflow") is None:
         raise ImportError("preparing needs TensorFlow once: pip install tensorflow-cpu")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow_datasets
-
+    tensorflow_datasets = datasets_library()
     builder = tensorflow_datasets.builder(name, data_dir=data_dir, file_format="array_record")
+    if manual_dir is None and not builder.is_prepared():
+        check_reachable(builder.url_infos)
     builder.download_and_prepare(
         download_config=tensorflow_datasets.download.DownloadConfig(manual_dir=manual_dir)
     )

@@ -205,7 +205,9 @@ def _grain() -> Any:
     try:
         import grain
     except ImportError as error:
-        raise ImportError(f"streams are read by grain: pip install grain ({error})") from error
+        raise ImportError(
+            f"streams are read by grain: pip install 'ntk_prune[tfds]' ({error})"
+        ) from error
     return grain
 
 

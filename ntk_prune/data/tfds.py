@@ -96,13 +96,21 @@ def _listing(prepared: Path) -> Listing:
     ]
 
 
-def open_prepared(prepared: Path) -> Any:
-    """The builder of a prepared set, for its ``info`` and ``as_data_source``."""
+def datasets_library() -> Any:
+    """The module ``tensorflow_datasets``. ImportError names the extra that installs it."""
     try:
+        import array_record  # noqa: F401 (needed as soon as a record is read)
         import tensorflow_datasets
     except ImportError as error:
-        raise ImportError(f"reading {prepared} needs tensorflow-datasets: {error}") from error
-    return tensorflow_datasets.builder_from_directory(prepared)
+        raise ImportError(
+            f"sets of TensorFlow Datasets need pip install 'ntk_prune[tfds]' ({error})"
+        ) from error
+    return tensorflow_datasets
+
+
+def open_prepared(prepared: Path) -> Any:
+    """The builder of a prepared set, for its ``info`` and ``as_data_source``."""
+    return datasets_library().builder_from_directory(prepared)
 
 
 def read(prepared: Path, image_size: int | None) -> Arrays:

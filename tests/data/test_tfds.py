@@ -1,10 +1,14 @@
 """Sets prepared by TensorFlow Datasets itself, at small size, are read without TensorFlow."""
 
+import http.server
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -194,6 +198,27 @@ def test_prepare_needs_tensorflow(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda _: None)
     assert prepare.main(["mnist", "--data_dir", str(tmp_path)]) == 2
     assert "pip install tensorflow-cpu" in capsys.readouterr().err
+
+
+def test_a_host_that_does_not_answer_is_found_at_once(tmp_path, monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    cifar = SimpleNamespace(is_prepared=lambda: False, url_infos=[f"http://127.0.0.1:{port}/a"])
+    library = SimpleNamespace(builder=lambda *_, **__: cifar)
+    monkeypatch.setattr(prepare, "datasets_library", lambda: library)
+    monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda _: True)
+    assert prepare.main(["cifar10", "--data_dir", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "127.0.0.1 cannot be reached: " in error
+    assert "without a network pass --manual_dir with cifar-10-binary.tar.gz" in error
+
+
+def test_a_host_that_refuses_to_say_anything_is_there():
+    refusing = http.server.BaseHTTPRequestHandler  # answers 501 to every method
+    with http.server.HTTPServer(("127.0.0.1", 0), refusing) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        prepare.check_reachable([f"http://127.0.0.1:{server.server_port}/a"])
 
 
 def test_archive_names_are_those_of_the_builders(tmp_path):

@@ -209,7 +209,7 @@ def test_says_what_is_missing(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(ImportError, match="not installed: pip install neural-tangents=="):
+    with pytest.raises(ImportError, match=r"pip install 'ntk_prune\[analytic\]'"):
         neural_tangents.load.__wrapped__()
 
 

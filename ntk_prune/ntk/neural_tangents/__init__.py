@@ -77,7 +77,7 @@ def _check() -> None:
         version = importlib.metadata.version("neural-tangents")
     except importlib.metadata.PackageNotFoundError:
         raise ImportError(
-            f"neural-tangents is not installed: pip install neural-tangents=={VERSION}"
+            "analytic kernels need neural-tangents: pip install 'ntk_prune[analytic]'"
         ) from None
     if version != VERSION:
         raise ImportError(
