@@ -60,6 +60,11 @@ class KernelProblem:
         """Shapes and types of a batch of one example."""
         return inputs.spec(self.x1, 1)
 
+    @property
+    def convention(self) -> str:
+        """The name that ``outputs`` stands for."""
+        return str(self.outputs)
+
     @functools.cached_property
     def output_shape(self) -> tuple[int, ...]:
         """The shape of an example's outputs; of several arrays ``(C,)``, all their numbers."""
@@ -70,7 +75,7 @@ class KernelProblem:
     def shape(self) -> tuple[int, ...]:
         """The shape of the kernel."""
         x2 = self.x1 if self.x2 is None else self.x2
-        twice = self.output_shape * 2 if self.outputs == "full" else ()
+        twice = self.output_shape * 2 if self.convention == "full" else ()
         return (inputs.count(self.x1), inputs.count(x2), *twice)
 
     @functools.cached_property

@@ -25,7 +25,7 @@ def engine(problem: KernelProblem, budget: Budget) -> Engine:
     """
     plan = make_plan(problem, tapped=False)
     theta, kernel_fn = kernel_function(problem, "STRUCTURED_DERIVATIVES")
-    block = jax.jit(lambda x1, x2: _as_block(kernel_fn(x1, x2, theta), problem.outputs))
+    block = jax.jit(lambda x1, x2: _as_block(kernel_fn(x1, x2, theta), problem.convention))
     weights = sum(leaf.size for leaf in theta)
     kernel = budget.kernel_bytes(plan)
     need = problem.dtype.itemsize * 2 * plan.sizes.num_outputs * (weights + plan.sizes.widest)

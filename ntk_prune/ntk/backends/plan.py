@@ -84,7 +84,7 @@ def make_plan(problem: KernelProblem, *, tapped: bool) -> Plan:
     The second inputs do not change it. ``tapped``: use the inputs and output gradients of layers,
     not the Jacobians of their weights.
     """
-    f, params, mask, outputs = problem.f, problem.params, problem.mask, problem.outputs
+    f, params, mask, outputs = problem.f, problem.params, problem.mask, problem.convention
     flags = chosen(params, problem.wrt)
     variables, structure = jax.tree.flatten((params, problem.state, problem.example))
     shapes = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in variables)
