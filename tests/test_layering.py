@@ -44,11 +44,11 @@ EXPERIMENTS = ("heap", "errors", "signals", "commands", "lifeline", "hosts", "lo
                "compilation", "store", "stages", "metrics", "factories", "joint", "driver",
                "pruning", "observers", "comparison", "trained", "protocols", "report", "launch",
                "cli", "run", "together", "measure", "regimes", "results", "check",
-               "sweep")  # fmt: skip
+               "sweep", "doctor")  # fmt: skip
 # What goes on from another workflow imports that one; no workflow imports any other.
 PARENTS = {"transfer": "prune_and_train", "segmentation": "prune_and_train"}
 COMMAND_LINES = {"run", "together", "measure", "regimes", "results", "check", "sweep",
-                 "report.__main__"}  # fmt: skip
+                 "doctor", "report.__main__"}  # fmt: skip
 ONLY_EXPERIMENTS = {"experiments", "configs", "tyro", "absl", "tools", "benchmarks"}
 HEAVY = {"tensorflow", "tensorflow_datasets", "neural_tangents", "matplotlib", "pandas", "torch",
          "sklearn", "orbax", "grain"}  # fmt: skip
