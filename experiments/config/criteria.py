@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from experiments.config.options import DEFAULTS, FactoryChoice, Options, require
 from ntk_prune.lottery import STRATEGIES
 from ntk_prune.pruners import PRUNERS
+from ntk_prune.types import Pruner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,9 +15,10 @@ class CriterionConfig(FactoryChoice):
 
     registry: ClassVar = PRUNERS
     section: ClassVar = "prune"
+    makes: ClassVar = Pruner
 
     name: str = "magnitude"
-    """The criterion."""
+    """The criterion, or your own as package.module:factory."""
     options: Options = DEFAULTS
     """Arguments of the criterion."""
     num_examples: int = 100
@@ -37,10 +39,9 @@ class CriterionConfig(FactoryChoice):
 
     def idle(self) -> dict[str, str]:
         """Fields that change nothing beside the others, and why."""
-        factory = self.registry[self.name]
-        if factory is None:
+        pruner = self.make()
+        if pruner is None:
             return {}
-        pruner = factory(**vars(self.options))
         examples = {
             "examples": (),
             "shapes": ("balanced",),
@@ -59,7 +60,7 @@ class PruneConfig(CriterionConfig):
     registry: ClassVar = {"none": None, **PRUNERS}
 
     name: str = "ntksap"
-    """The criterion, or none for the dense network."""
+    """The criterion, or your own as package.module:factory, or none for the dense network."""
     density: float = 0.107374
     """Kept fraction of the prunable weights, in (0, 1]."""
     control: Literal["none", "shuffle", "reinit", "invert"] = "none"

@@ -18,7 +18,6 @@ from experiments.config.options import (
     DEFAULTS,
     FactoryChoice,
     Options,
-    choice,
     idle_fields,
     make_options,
     nearest,
@@ -240,8 +239,7 @@ def from_dict(cls: type, plain: Mapping[str, Any]) -> Any:
             continue
         value, hint = plain[field.name], hints[field.name]
         if hint is Options:
-            choice(f"{cls.section}.name", plain["name"], cls.registry)
-            factory = cls.registry[plain["name"]]
+            factory = cls.factory_of(plain["name"])
             value = DEFAULTS if factory is None else make_options(factory, _tuples(value))
         elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
             value = from_dict(hint, value)

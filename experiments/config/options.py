@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import importlib
 import inspect
 import math
 import typing
@@ -109,17 +110,74 @@ def make_options(factory: Callable, values: Mapping[str, Any]) -> Options:
     return cls(**values)
 
 
+def imported(field: str, name: str, product: type, given: Iterable[str] = ()) -> Callable:
+    """The factory ``package.module:factory`` of a user, a function with a type and a default for
+    every argument, those ``given`` among them, that says that it returns a ``product``.
+
+    Raises ValueError, naming the field, where there is no such function. Nothing else is called.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"{field}: {name!r} cannot be imported ({error}); it is package.module:factory, found "
+            "from this folder, from $PYTHONPATH or among what is installed"
+        ) from None
+    hints = typing.get_type_hints(factory) if inspect.isfunction(factory) else {}
+    kind = product.__name__
+    require(hints.get("return") is product, field, name,
+            f"a function declared as `def {attribute}(...) -> {kind}`")  # fmt: skip
+    parameters = inspect.signature(factory).parameters
+    for argument in given:
+        require(argument in parameters, field, name, f"a function that takes {argument!r}")
+    for argument, parameter in parameters.items():
+        has_both = argument in hints and parameter.default is not parameter.empty
+        require(has_both, field, name, f"a type and a default for its argument {argument!r}")
+    return factory
+
+
 class FactoryChoice:
-    """A choice by name from ``registry`` together with the options of the chosen factory."""
+    """A choice by name from ``registry`` together with the options of the chosen factory.
+
+    Where it ``makes`` one kind of thing, a user's own ``package.module:factory`` will do. What is
+    ``given`` comes from the data.
+    """
 
     registry: ClassVar[Mapping[str, Callable | None]]
     section: ClassVar[str]
+    makes: ClassVar[type | None] = None
+    given: ClassVar[tuple[str, ...]] = ()
     name: str
     options: Options
 
+    @classmethod
+    def factory_of(cls, name: str) -> Callable | None:
+        """The factory of this name. ValueError where there is none."""
+        field = f"{cls.section}.name"
+        if cls.makes is not None and ":" in name:
+            return imported(field, name, cls.makes, cls.given)
+        choice(field, name, cls.registry)
+        return cls.registry[name]
+
+    def make(self, **given: Any) -> Any:
+        """What the chosen factory makes of the options. ValueError for what they do not allow."""
+        factory = self.factory_of(self.name)
+        if factory is None:
+            return None
+        try:
+            made = factory(**vars(self.options), **given)
+        except ValueError as error:
+            raise ValueError(f"{self.section}.options: {error}") from None
+        if self.makes is not None and not isinstance(made, self.makes):
+            raise ValueError(
+                f"{self.section}.name: {self.name} returned a {type(made).__name__}, "
+                f"not a {self.makes.__name__}"
+            )
+        return made
+
     def _validate_choice(self) -> None:
-        choice(f"{self.section}.name", self.name, self.registry)
-        factory = self.registry[self.name]
+        factory = self.factory_of(self.name)
         expected = Options if factory is None else options_class(factory)
         if type(self.options) is Options:
             object.__setattr__(self, "options", expected())
@@ -128,13 +186,5 @@ class FactoryChoice:
                 f"{self.section}.options: these are options of "
                 f"{type(self.options).__name__!r}, not of {self.name!r}"
             )
-        if factory is not None:
-            check_values(self.options, f"{self.section}.options.")
-            self._try(factory)
-
-    def _try(self, factory: Callable) -> None:
-        """Make the object once, which is cheap: bad options fail with the config."""
-        try:
-            factory(**vars(self.options))
-        except ValueError as error:
-            raise ValueError(f"{self.section}.options: {error}") from None
+        check_values(self.options, f"{self.section}.options.")
+        self.make()  # once, which is cheap: bad options fail with the config

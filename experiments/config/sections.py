@@ -16,6 +16,7 @@ from experiments.config.options import (
 )
 from ntk_prune.data import DATASETS, STREAMS
 from ntk_prune.models import MODELS
+from ntk_prune.types import Model
 
 EMBEDDED = ("digits", "digits_segmentation")
 """The sets that come with scikit-learn."""
@@ -32,9 +33,12 @@ class ModelConfig(FactoryChoice):
 
     registry: ClassVar = MODELS
     section: ClassVar = "model"
+    makes: ClassVar = Model
+    given: ClassVar = ("num_classes",)
 
     name: str = "resnet"
-    """A network by name, such as resnet (CIFAR), vgg, imagenet_resnet, deeplab, vit or mlp."""
+    """A network by name, such as resnet (CIFAR), vgg, imagenet_resnet, deeplab, vit or mlp, or your
+    own as package.module:factory (docs/own_model.md)."""
     options: Options = DEFAULTS
     """Arguments of the network."""
     weights: str | None = None

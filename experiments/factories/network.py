@@ -15,8 +15,7 @@ from experiments.factories.data import Data
 from ntk_prune import activations, masks
 from ntk_prune.compiling import jit_once
 from ntk_prune.interop import pretrained
-from ntk_prune.models import MODELS
-from ntk_prune.pruners import PRUNERS, controls
+from ntk_prune.pruners import controls
 from ntk_prune.types import Array, Key, Model, Params, Pruner, State
 
 LARGEST_TRIED = 256
@@ -30,7 +29,7 @@ def make_model(config: ModelConfig, dataset: Data, image: Array) -> Model:
     """
     if config.weights is not None and not Path(config.weights).is_file():
         raise FileNotFoundError(f"weights: no such file: {config.weights}")
-    model = MODELS[config.name](**vars(config.options), num_classes=dataset.num_classes)
+    model: Model = config.make(num_classes=dataset.num_classes)
     traced = _trace(model, image)
     if traced is None:
         raise ValueError(_too_small(config.name, model, image))
@@ -121,10 +120,8 @@ def initialise(config: ModelConfig, key: Key, model: Model, image: Array) -> tup
 
 def make_pruner(config: PruneConfig) -> Pruner | None:
     """The pruner of a config, inverted if it says so; None for the dense network."""
-    if config.name == "none":
-        return None
-    pruner = PRUNERS[config.name](**vars(config.options))
-    return controls.invert(pruner) if config.control == "invert" else pruner
+    pruner: Pruner | None = config.make()
+    return controls.invert(pruner) if pruner and config.control == "invert" else pruner
 
 
 def check_densities(

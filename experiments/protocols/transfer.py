@@ -25,7 +25,6 @@ from experiments.protocols.prune_and_train.run import (
     run_stages,
 )
 from experiments.store import Store
-from ntk_prune.models import MODELS
 from ntk_prune.types import Array, Params, State
 
 
@@ -88,7 +87,7 @@ def features(
     Read through the same network with a head of ``d`` outputs that is the identity.
     """
     dim = params[HEAD]["kernel"].shape[0]
-    model = MODELS[config.model.name](**vars(config.model.options), num_classes=dim)
+    model = config.model.make(num_classes=dim)
     identity = {"kernel": jnp.eye(dim), "bias": jnp.zeros(dim)}
     to_inputs = factories.inputs(config.data, recipe.dataset)
 

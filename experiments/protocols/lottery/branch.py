@@ -48,7 +48,7 @@ def planned(
 ) -> tuple[Branch, Lottery]:
     """The branch, and what its networks are trained by. UserError for what cannot be."""
     with user_errors(where):
-        branch = BRANCHES[config.branch.name](**vars(config.branch.options))
+        branch = config.branch.make()
     if branch.needs_changes and not config.changes:
         raise UserError(f"changes: without any, {config.branch.name} would repeat its parent")
     end = parent.train.duration

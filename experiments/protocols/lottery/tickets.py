@@ -29,8 +29,7 @@ class Tickets:
 
     def __init__(self, config: Lottery, store: Store, recipe: Recipe):
         self.config, self.store, self.recipe = config, store, recipe
-        strategy = config.strategy
-        self.pruner: Pruner = lottery.STRATEGIES[strategy.name](**vars(strategy.options))
+        self.pruner: Pruner = config.strategy.make()
 
     def seed(self, replicate: int) -> int:
         """The seed of a replicate."""

@@ -24,7 +24,7 @@ from experiments.pruning import write_mask
 from experiments.store import Store
 from ntk_prune import masks, training
 from ntk_prune.losses import LOSSES
-from ntk_prune.pruners import PRUNERS, prune
+from ntk_prune.pruners import prune
 from ntk_prune.rng import derived, stream
 from ntk_prune.training import TrainState
 from ntk_prune.types import Batch, Mask, Params, State
@@ -65,7 +65,7 @@ class Grid:
             name: factories.Recipe(stage, at_once=1, section="dense")
             for name, stage in config.dense_stages().items()
         }
-        self.pruner = PRUNERS[config.prune.name](**vars(config.prune.options))
+        self.pruner = config.prune.make()
         with user_errors("prune"):
             factories.check_paths(self.pruner, self.retraining.model, self.retraining.example)
         with user_errors("measure"):
