@@ -19,7 +19,7 @@ from ntk_prune.data.augment import (
 )
 from ntk_prune.data.batches import epoch_order, score_batches
 from ntk_prune.data.dataset import Dataset
-from ntk_prune.data.stream import Stream
+from ntk_prune.data.stream import Stream, check_reader
 
 
 def _load_digits(data_dir=None, *, image_size=None, channels=None, cache_dir=None) -> Dataset:
@@ -89,10 +89,12 @@ def open_stream(
         their own, for which "none" stands, too.
       num_workers: processes that read; 0 is threads of this one.
 
-    Raises ValueError for an unknown name or bad values, FileNotFoundError for missing data.
+    Raises ValueError for an unknown name or bad values, FileNotFoundError for missing data,
+    ImportError without grain.
     """
     if name not in STREAMS:
         raise ValueError(f"unknown stream {name!r}; choose one of {', '.join(STREAMS)}")
+    check_reader()
     options: dict = {} if image_size is None else {"image_size": image_size}
     if name in imagenet.READERS:
         options |= {} if augment is None else {"augment": augment}

@@ -8,6 +8,7 @@ import atexit
 import dataclasses
 import functools
 import gc
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -201,13 +202,16 @@ def _close_readers() -> None:
         reader.close()
 
 
+def check_reader() -> None:
+    """Raise ImportError, naming the extra that installs it, without grain."""
+    if importlib.util.find_spec("grain") is None:
+        raise ImportError("streams are read by grain: pip install 'ntk_prune[tfds]'")
+
+
 def _grain() -> Any:
-    try:
-        import grain
-    except ImportError as error:
-        raise ImportError(
-            f"streams are read by grain: pip install 'ntk_prune[tfds]' ({error})"
-        ) from error
+    check_reader()
+    import grain
+
     return grain
 
 

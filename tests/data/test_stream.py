@@ -253,3 +253,9 @@ def test_what_does_not_fit_is_refused(changes, message):
 def test_unknown_stream():
     with pytest.raises(ValueError, match="unknown stream 'imagnet'; choose one of imagenet, imag"):
         data.open_stream("imagnet")
+
+
+def test_without_grain_a_stream_does_not_open(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ImportError, match=r"pip install 'ntk_prune\[tfds\]'"):
+        data.open_stream("digits_segmentation")

@@ -55,6 +55,7 @@ def extracted(self, urls):
     return str(root)
 
 tfds.download.DownloadManager.download_and_extract = extracted
+prepare.check_reachable = lambda urls: None
 for name in ("cifar10", "cifar100", "mnist"):
     if prepare.main([name, "--data_dir", str(root / "tfds")]):
         sys.exit(1)

@@ -20,6 +20,7 @@ from report_runs import write_run, write_sweep
 
 from experiments import runs
 from experiments.config import Experiment
+from experiments.environment import this_process
 from experiments.errors import UserError
 from experiments.plotting.statistics import holm, paired_difference
 from experiments.presentation import as_text
@@ -176,6 +177,7 @@ def test_a_store_records_when_it_is_finished(tmp_path):
     class Tiny(Experiment):
         protocol = "tiny"
 
+    this_process.cache_clear()  # that of the tests has started long ago
     store = Store(tmp_path / "run", Tiny())
     with store.claimed():
         store.finish({"x": 1.0})
