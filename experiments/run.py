@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import jax
 from jax.errors import JaxRuntimeError
 
-from experiments import cli, hosts, logs, trackers
-from experiments.commands import ENDS, command, end_of
+from experiments import cli, hosts, logs, signals, trackers
+from experiments.commands import command, end_of
 from experiments.compilation import keep_programs
 from experiments.config import to_dict
 from experiments.errors import UserError
@@ -32,12 +32,15 @@ def main(argv: list[str]) -> int:
             return _run(asked, None)
         try:
             return _run(asked, asked.hosts)
-        except ENDS as error:
-            line, status = end_of(error)
-        except JaxRuntimeError as error:
-            reason = str(error).splitlines()[0]
-            line = f"error: a process of this run was lost; the same command goes on ({reason})"
-            status = 1
+        except (Exception, signals.Interrupted) as error:
+            end = end_of(error)
+            if end is None and isinstance(error, JaxRuntimeError):
+                reason = str(error).splitlines()[0]
+                lost = f"a process of this run was lost; the same command goes on ({reason})"
+                end = f"error: {lost}", 1
+            if end is None:
+                raise
+        line, status = end
         print(f"process {asked.hosts.process}: {line}", file=sys.stderr)
         hosts.leave(status)
         return status

@@ -1,5 +1,6 @@
 """How commands end early: one line for a mistake, and for a signal at whatever moment."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -37,6 +38,8 @@ def test_importing_the_package_leaves_signals_alone():
         (UserError("no such field"), 2, "error: no such field\n"),
         (FloatingPointError("the loss is nan"), 1, "error: the loss is nan\n"),
         (signals.Interrupted(signal.SIGTERM), 143, f"{signals.LINE}\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, f"{commands.FULL}\n"),
+        (ValueError("Failed to write 9 bytes [os_error_code='28']"), 1, f"{commands.FULL}\n"),
     ],
 )
 def test_what_ends_a_command_is_one_line(error, status, line, capsys):
