@@ -250,7 +250,9 @@ def _epochs(
 
 
 def _prepare(job: TrainingJob, start: TrainState, keep_at: Mapping[str, int]) -> None:
-    job.store.save("mask", start.mask)  # again after a kill: nothing else would read it
+    if not job.store.has("mask.safetensors"):
+        job.store.save("mask", start.mask)
+    job.store.load("mask")  # UserError where a power cut damaged it: nothing else may read it
     _keep(job.store, keep_at, start)
 
 

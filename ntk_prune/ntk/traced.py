@@ -32,7 +32,7 @@ def traced_ntk(
     parameters are traced it is not checked whether ``f`` couples the examples of a batch.
 
     >>> import jax.numpy as jnp
-    >>> f = lambda p, x: x * p**2
+    >>> f = lambda p, x: x * p[None] ** 2
     >>> kernel = lambda p: traced_ntk(f, p, jnp.ones((1, 1)), outputs="trace")[0, 0]   # (2 p)^2
     >>> float(jax.grad(lambda p: kernel(p[None]))(jnp.array(3.0)))
     24.0

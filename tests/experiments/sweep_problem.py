@@ -33,6 +33,7 @@ def get_sweep(preset: str = "pair") -> Sweep:
         "long": axis("seed", range(4)),
         "sixty": product(axis("prune.density", [0.2, 0.4, 0.8]), axis("seed", range(20))),
         "broken": [{"seed": 0}, {"seed": 1, "train.batch_size": 5000}],
+        "one_broken": [{"seed": 0}, {"seed": 1, "prune.density": 1e-9}],
     }[preset]
     return Sweep(f"{FILE}:long" if preset == "long" else FILE, cells)
 

@@ -139,9 +139,9 @@ def test_a_sweep_trains_cells_at_once(tmp_path, capsys):
 
 
 def test_cells_that_fail_together_are_run_alone(tmp_path, capsys):
-    command = [f"{FILE}:broken", "--root", str(tmp_path), "--run", "--at_once", "2"]
+    command = [f"{FILE}:one_broken", "--root", str(tmp_path), "--run", "--at_once", "2"]
     assert sweep.main(command) == 1
     printed = capsys.readouterr().out
     assert "2 cells: 1 finished, 0 running, 1 failed, 0 waiting" in printed
-    assert "failed: cell 2 (seed=1 prune.num_examples=5000): error: prune: " in printed
-    assert networks_at_once(cells.resolve(get_sweep("broken"), {}, tmp_path)[0]) == {1}
+    assert "failed: cell 2 (seed=1 prune.density=1e-09): error: prune.density: " in printed
+    assert networks_at_once(cells.resolve(get_sweep("one_broken"), {}, tmp_path)[0]) == {1}

@@ -117,12 +117,12 @@ def _layers_of(group: Frame, title: str, collapsed: int) -> Table:
     first = group.drop_duplicates("depth").set_index("depth")
     connected = group.groupby("depth")["connected"].mean()
     heads = ["layer", "shape", "total", *(f"kept, seed {seed}" for seed in kept.columns),
-             "kept (%)", "on a path (%)"]  # fmt: skip
+             "kept (%)", *(["on a path (%)"] if connected.notna().any() else [])]  # fmt: skip
     rows = [
         [layer.layer, " \N{MULTIPLICATION SIGN} ".join(map(str, layer.shape)), f"{layer.total:,}",
          *(_kept(value) for value in kept.loc[depth]),
          per_cent(kept.loc[depth].mean() / layer.total),
-         NOTHING if math.isnan(connected[depth]) else per_cent(connected[depth] / layer.total)]
+         *([per_cent(connected[depth] / layer.total)] if connected.notna().any() else [])]
         for depth, layer in zip(first.index, first.itertuples(), strict=True)
     ]  # fmt: skip
     warning = f"{collapsed} collapsed" if collapsed else ""
