@@ -9,6 +9,7 @@ import numpy as np
 
 from ntk_prune import masks
 from ntk_prune.progress import Progress
+from ntk_prune.pruners import paths
 from ntk_prune.types import Batch, Key, Mask, Model, Params, Pruner, Scores, State
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -56,11 +57,14 @@ def prune(
 
     Warns with the name of every layer left without weights, and of rounds whose scores are all
     zero, which they are once no signal passes the network. Raises ValueError for a density that
-    keeps no weight or more than are left, or an excluded module that is not there, and
+    keeps no weight or more than are left, an excluded module that is not there, or a criterion that
+    follows paths where the network has none, and
     FloatingPointError, naming method, round and layer, for a score that is not finite.
     """
     masks.check(params, mask)
     is_prunable = masks.excluding(params, pruner.exclude)
+    if pruner.follows_paths:
+        paths.check_linear(model, params, state, batches.x[0])
     start = masks.density(mask, is_prunable)
     density = _attainable(mask, is_prunable, density)
     method, rounds = method_name(pruner), []

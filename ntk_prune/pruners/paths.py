@@ -15,6 +15,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ntk_prune import masks
 from ntk_prune.activations import Open, Record, Replay, Slope
@@ -67,6 +68,28 @@ def path_gradient(
     return masks.apply(gradient, mask)
 
 
+def check_linear(model: Model, params: Params, state: State, x: Array) -> None:
+    """Raise ValueError unless the network of all paths is linear, ``f(-2 x) = -2 f(x)``.
+
+    It is where ``apply`` leaves all that is not linear to its ``activation``; where it does not,
+    sums over paths mean nothing. ``x [B, ...]`` gives a shape.
+    """
+    x = jax.random.normal(jax.random.key(0), (1, *x.shape[1:]))
+    with jax.enable_x64(True):
+        y, image = (np.asarray(_opened(model, params, state, z)) for z in (x, -2 * x))
+    if not np.allclose(image, -2 * y, rtol=1e-6, atol=1e-6 * np.abs(y).max()):
+        raise ValueError(
+            "the network has no paths to follow: with all of them open it is not linear in its "
+            "input; its `apply` must leave every nonlinearity to its argument `activation`"
+        )
+
+
+@functools.partial(jit_once, static_argnames="model")
+def _opened(model: Model, params: Params, state: State, x: Array) -> Array:
+    params, state, x = wide((_unbiased(params, params), state, x))
+    return model.apply(params, state, x, train=False, activation=Open(jnp.ones_like))[0]
+
+
 def connected(model: Model, params: Params, state: State, mask: Mask, x: Array) -> Mask:
     """The kept weights on a path from an input to an output; True where not prunable.
 
@@ -74,7 +97,8 @@ def connected(model: Model, params: Params, state: State, mask: Mask, x: Array) 
     2107.02306). The others pass nothing of the input on, at most a bias. ``x [B, ...]``, ``params``
     and ``state`` give shapes. ValueError for a model that takes no ``activation``.
     """
-    params, state, x = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (params, state, x))
+    params, state, x = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), (params, state, x))
+    check_linear(model, params, state, x)
     with jax.enable_x64(True):
         return _connected(model, params, state, mask, x)
 

@@ -14,9 +14,9 @@ from ntk_prune import masks
 from ntk_prune.activations import PLAIN
 from ntk_prune.models import convnet, linen, mlp, resnet, vit
 from ntk_prune.ntk import empirical_ntk
-from ntk_prune.pruners import paths, pxact, synflow_l2
+from ntk_prune.pruners import paths, prune, px, pxact, synflow_l2
 from ntk_prune.pruners.px import saliency
-from ntk_prune.types import Batch
+from ntk_prune.types import Batch, Model
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +155,30 @@ def test_no_path_is_followed_through_a_network_that_has_none():
     shapes = jax.eval_shape(model.init, KEY, x)
     with pytest.raises(ValueError, match="no paths to follow"):
         paths.connected(model, *shapes, masks.ones_like(shapes[0]), x)
+
+
+@pytest.mark.parametrize("nonlinearity", [jax.nn.relu, jnp.tanh, jax.nn.gelu, jnp.abs])
+def test_a_network_that_ignores_its_activation_is_refused(nonlinearity):
+    def apply(params, state, x, *, train, activation=None):
+        del train, activation
+        return nonlinearity(x @ params["a"]["kernel"]) @ params["b"]["kernel"], state
+
+    model = Model(lambda key, x: None, apply)  # pyright: ignore
+    params = {"a": {"kernel": jnp.ones((3, 4))}, "b": {"kernel": jnp.ones((4, 2))}}
+    batch = Batch(jnp.ones((1, 5, 3)), jnp.zeros((1, 5), int))
+    for criterion in (px(), pxact(), synflow_l2()):
+        if criterion.follows_paths:
+            with pytest.raises(ValueError, match="must leave every nonlinearity to its argument"):
+                prune(KEY, criterion, model, params, {}, masks.ones_like(params), batch, 0.5)
+    with pytest.raises(ValueError, match="no paths to follow"):
+        paths.connected(model, params, {}, masks.ones_like(params), batch.x[0])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_networks_here_are_linear_with_all_paths_open(name):
+    model, shape, _ = NETWORKS[name]
+    params, state = model.init(KEY, jnp.zeros((1, *shape)))
+    paths.check_linear(model, params, state, jnp.zeros((1, *shape)))
 
 
 @tiny
