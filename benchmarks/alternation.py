@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,17 +23,21 @@ def peak_memory() -> int:
 
 
 def serve(
-    compute: Callable[[], Sequence[float]], flops: float | None = None, start: int | None = None
+    compute: Callable[[], Any],
+    numbers: Callable[[Any], Sequence[float]] = list,
+    flops: float | None = None,
+    start: int | None = None,
 ) -> None:
     """Answer each line of standard input with one timed repeat, as JSON.
 
     Args:
-        compute: Does the work and returns numbers by which the ways are compared.
+        compute: Does the work.
+        numbers: Of its result, by which the ways are compared; outside of the time.
         flops: Its counted operations.
         start: The peak memory before the work; None: now.
     """
     start = peak_memory() if start is None else start
-    first = [float(number) for number in compute()]  # compiles
+    first = [float(number) for number in numbers(compute())]  # compiles
     for _ in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
         compute()

@@ -170,7 +170,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.worker:
         n, density = arguments.n[0], arguments.density[0]
         compute, flops = prepare(arguments.worker, n, density, arguments.width)
-        serve(lambda: numbers(compute()), flops)
+        serve(compute, numbers, flops)
         return
     from benchmarks.machine import describe, matrix_product_peak
 

@@ -24,14 +24,13 @@ def main() -> None:
     jacobian = vmap(jacrev(logits), (None, 0))
 
     @torch.no_grad()
-    def compute() -> list[float]:
+    def compute() -> torch.Tensor:
         leaves = [j.flatten(2).flatten(0, 1) for j in jacobian(prunable, problem.x).values()]
         flat = torch.cat(leaves, 1)
         del leaves
-        kernel = flat @ flat.T
-        return [float(kernel.norm()), float(kernel.trace())]
+        return flat @ flat.T
 
-    serve(compute, start=peak_memory())
+    serve(compute, lambda kernel: [kernel.norm(), kernel.trace()], start=peak_memory())
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
+from experiments.commands import command
 from experiments.environment import environment
 from ntk_prune.data import tfds
 
@@ -30,7 +31,8 @@ class Part(NamedTuple):
     missing: list[str]
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str]) -> int:
     """Look and print. Returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.doctor",

@@ -12,10 +12,10 @@ from jax.extend import core
 from experiments.config import ModelConfig, PruneConfig
 from experiments.errors import UserError, user_errors
 from experiments.factories.data import Data
-from ntk_prune import activations, masks
+from ntk_prune import masks
 from ntk_prune.compiling import jit_once
 from ntk_prune.interop import pretrained
-from ntk_prune.pruners import controls
+from ntk_prune.pruners import controls, paths
 from ntk_prune.types import Array, Key, Model, Params, Pruner, State
 
 LARGEST_TRIED = 256
@@ -143,8 +143,4 @@ def check_paths(pruner: Pruner | None, model: Model, image: Array) -> None:
     params, state = jax.eval_shape(model.init, jax.random.key(0), image)
     masks.excluding(params, pruner.exclude)
     if pruner.follows_paths:
-        jax.eval_shape(
-            lambda p, s: model.apply(p, s, image, train=False, activation=activations.Record())[0],
-            params,
-            state,
-        )
+        paths.check_linear(model, params, state, image)

@@ -196,8 +196,6 @@ def _draw(init, params, epsilon, distribution, estimator, key, x):
 def _draws(init, params, epsilon, distribution, estimator, keys, x):
     """What ``_draw`` draws for ``keys [k]`` and batches ``x [k, B, ...]``, stacked."""
     draw = functools.partial(_draw, init, params, epsilon, distribution, estimator)
-    if len(keys) == 1:
-        return jax.tree.map(lambda leaf: leaf[None], draw(keys[0], x[0]))
     return jax.vmap(draw)(keys, x)
 
 

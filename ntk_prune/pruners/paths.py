@@ -72,11 +72,12 @@ def check_linear(model: Model, params: Params, state: State, x: Array) -> None:
     """Raise ValueError unless the network of all paths is linear, ``f(-2 x) = -2 f(x)``.
 
     It is where ``apply`` leaves all that is not linear to its ``activation``; where it does not,
-    sums over paths mean nothing. ``x [B, ...]`` gives a shape.
+    sums over paths mean nothing. ``x [B, ...]``, ``params`` and ``state`` give shapes.
     """
+    params, state = _ones((params, state))
     x = jax.random.normal(jax.random.key(0), (1, *x.shape[1:]))
     with jax.enable_x64(True):
-        y, image = (np.asarray(_opened(model, params, state, z)) for z in (x, -2 * x))
+        y, image = np.asarray(_opened(model, params, state, jnp.concatenate([x, -2 * x])))
     if not np.allclose(image, -2 * y, rtol=1e-6, atol=1e-6 * np.abs(y).max()):
         raise ValueError(
             "the network has no paths to follow: with all of them open it is not linear in its "
@@ -97,8 +98,8 @@ def connected(model: Model, params: Params, state: State, mask: Mask, x: Array) 
     2107.02306). The others pass nothing of the input on, at most a bias. ``x [B, ...]``, ``params``
     and ``state`` give shapes. ValueError for a model that takes no ``activation``.
     """
-    params, state, x = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), (params, state, x))
     check_linear(model, params, state, x)
+    params, state, x = _ones((params, state, x))
     with jax.enable_x64(True):
         return _connected(model, params, state, mask, x)
 
@@ -120,6 +121,11 @@ def _connected(model: Model, params: Params, state: State, mask: Mask, x: Array)
         return count > 0 if masks.is_kernel(masks.path_of(path)) else kept
 
     return jax.tree_util.tree_map_with_path(on_path, counts, mask)
+
+
+def _ones(shapes: Params) -> Params:
+    """Arrays of ones of these shapes and types."""
+    return jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), shapes)
 
 
 def wide(tree: Params) -> Params:

@@ -11,7 +11,8 @@ import pytest
 from experiments import commands, signals
 from experiments.errors import UserError
 
-COMMANDS = ("run", "together", "sweep", "report", "results", "check", "measure", "regimes")
+COMMANDS = ("run", "together", "sweep", "report", "results", "check", "measure", "regimes",
+            "doctor")  # fmt: skip
 
 
 @pytest.mark.parametrize("number", signals.SIGNALS)

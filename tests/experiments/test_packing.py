@@ -128,9 +128,13 @@ def networks_at_once(cell):
     return {json.loads(line).get("networks") for line in lines} - {None}
 
 
+def two_at_once(preset, root):
+    """The words that run a preset of the sweep, two cells as one program."""
+    return [f"{FILE}:{preset}", "--root", str(root), "--run", "--at_once", "2"]
+
+
 def test_a_sweep_trains_cells_at_once(tmp_path, capsys):
-    command = [f"{FILE}:pair", "--root", str(tmp_path), "--run", "--at_once", "2"]
-    assert sweep.main(command) == 0
+    assert sweep.main(two_at_once("pair", tmp_path)) == 0
     printed = capsys.readouterr().out
     assert "2/2 cell 2 (seed=1) finished" in printed
     assert "2 cells: 2 finished, 0 running, 0 failed, 0 waiting" in printed
@@ -139,8 +143,7 @@ def test_a_sweep_trains_cells_at_once(tmp_path, capsys):
 
 
 def test_cells_that_fail_together_are_run_alone(tmp_path, capsys):
-    command = [f"{FILE}:one_broken", "--root", str(tmp_path), "--run", "--at_once", "2"]
-    assert sweep.main(command) == 1
+    assert sweep.main(two_at_once("one_broken", tmp_path)) == 1
     printed = capsys.readouterr().out
     assert "2 cells: 1 finished, 0 running, 1 failed, 0 waiting" in printed
     assert "failed: cell 2 (seed=1 prune.density=1e-09): error: prune.density: " in printed

@@ -80,12 +80,17 @@ KERNELS = "configs/kernel_prediction_mlp.py:smoke"
     ],
 )
 def test_refused_in_one_line(config, changes, message, tmp_path, capsys):
-    words = ["--config", config, "--workdir", str(tmp_path / "run")]
+    check_refused(config, changes, message, tmp_path / "run", capsys)
+
+
+def check_refused(config, changes, message, workdir, capsys):
+    """The run ends with status 2 and one line that holds ``message``, and writes nothing."""
+    words = ["--config", config, "--workdir", str(workdir)]
     assert run.main([*words, *(f"--config.{change}" for change in changes)]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
-    assert not (tmp_path / "run").exists()
+    assert not workdir.exists()
 
 
 @pytest.mark.parametrize(
@@ -108,12 +113,7 @@ def test_refused_in_one_line(config, changes, message, tmp_path, capsys):
     ],
 )
 def test_the_field_is_named_as_it_is_typed(config, change, message, tmp_path, capsys):
-    words = ["--config", f"configs/{config}.py:smoke", f"--config.{change}"]
-    assert run.main([*words, "--workdir", str(tmp_path / "run")]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-    assert not (tmp_path / "run").exists()
+    check_refused(f"configs/{config}.py:smoke", [change], message, tmp_path / "run", capsys)
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,7 @@ def test_the_field_is_named_as_it_is_typed(config, change, message, tmp_path, ca
     ],
 )
 def test_what_would_change_nothing(config, change, message, tmp_path, capsys):
-    words = ["--config", f"configs/{config}.py:smoke", f"--config.{change}"]
-    assert run.main([*words, "--workdir", str(tmp_path / "run")]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-    assert not (tmp_path / "run").exists()
+    check_refused(f"configs/{config}.py:smoke", [change], message, tmp_path / "run", capsys)
 
 
 def test_a_kernel_that_does_not_fit_in_memory():

@@ -116,13 +116,14 @@ def _layers_of(group: Frame, title: str, collapsed: int) -> Table:
     kept = group.pivot_table(index="depth", columns="seed", values="kept", aggfunc="first")
     first = group.drop_duplicates("depth").set_index("depth")
     connected = group.groupby("depth")["connected"].mean()
+    is_known = connected.notna().any()
     heads = ["layer", "shape", "total", *(f"kept, seed {seed}" for seed in kept.columns),
-             "kept (%)", *(["on a path (%)"] if connected.notna().any() else [])]  # fmt: skip
+             "kept (%)", *(["on a path (%)"] if is_known else [])]  # fmt: skip
     rows = [
         [layer.layer, " \N{MULTIPLICATION SIGN} ".join(map(str, layer.shape)), f"{layer.total:,}",
          *(_kept(value) for value in kept.loc[depth]),
          per_cent(kept.loc[depth].mean() / layer.total),
-         *([per_cent(connected[depth] / layer.total)] if connected.notna().any() else [])]
+         *([per_cent(connected[depth] / layer.total)] if is_known else [])]
         for depth, layer in zip(first.index, first.itertuples(), strict=True)
     ]  # fmt: skip
     warning = f"{collapsed} collapsed" if collapsed else ""
